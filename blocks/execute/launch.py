@@ -1,0 +1,100 @@
+"""A launch: everything around a pipeline's steps that every job of finemill needs.
+
+with launch(folder, record_of_the_run) as run:
+    run.plan(files, chunk_size, limit)
+    for part in run.pending_passes():
+        run.execute([ReadUnits(part, …), Rephrase(…), WriteShards(part, …)], tasks, workers)
+    run.summary()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from datatrove.pipeline.base import PipelineStep
+from rich.console import Console
+
+from blocks.execute.local import LocalExecutor
+from blocks.execute.progress import display
+from blocks.shards.commit import committed_chunks, pending_units, recover
+from blocks.shards.folder import RunFolder
+from blocks.shards.plan import Unit, extend_plan, load_plan, planned_rows, save_plan
+from blocks.shards.run import RunRecord
+from blocks.shards.source import InputFile
+from blocks.shards.summary import log_launch, summarize
+
+
+class Launch:
+    """One launch of a run, holding its lock; made by `launch`."""
+
+    def __init__(self, folder: RunFolder, record: RunRecord, console: Console) -> None:
+        self.folder, self.record, self.console = folder, record, console
+        self.units: list[Unit] = []
+        self.chunk_size = 0
+
+    def plan(self, files: Sequence[InputFile], chunk_size: int, limit: int | None) -> None:
+        """Write the plan, or grow the one there is.
+
+        Raises:
+            RunError: the input changed under the plan.
+        """
+        path = self.folder.state / "plan.jsonl"
+        before = load_plan(path)
+        self.units = extend_plan(before, files, chunk_size, limit)
+        self.chunk_size = chunk_size
+        if len(self.units) > len(before):
+            save_plan(path, self.units)
+        planned = planned_rows(before)
+        if limit is not None and before and (planned is None or planned > limit):
+            rows = "everything" if planned is None else f"{planned:,} rows"
+            self.console.print(f"The plan of this run has {rows} already; --limit {limit:,} does not shrink it.")
+
+    def pending_passes(self) -> list[tuple[RunFolder, list[str]]]:
+        """Passes with work left: the folder as this pass sees it, and its formats."""
+        passes = ((self.folder.for_pass(n), formats) for n, formats in enumerate(self.record.passes))
+        return [(folder, formats) for folder, formats in passes if any(pending_units(folder, self.units))]
+
+    def execute(
+        self,
+        folder: RunFolder,
+        pipeline: Sequence[PipelineStep],
+        tasks: int,
+        workers: int,
+        watch: Callable[[], Exception | None] | None = None,
+    ) -> None:
+        """Run a pipeline over everything that its pass has not committed.
+
+        Raises:
+            RunError: see `LocalExecutor.run`.
+        """
+        done = sum(len(chunks) for chunks in committed_chunks(folder).values()) * self.chunk_size
+        rows = planned_rows(self.units)
+        done = done if rows is None else min(done, rows)
+        with display(self.console, rows, done) as shown:
+            LocalExecutor(pipeline, tasks, workers, folder.state / "logs", shown.update, watch).run()
+
+    def summary(self) -> dict[str, Any]:
+        """Compute `summary.json` from the commit records."""
+        return summarize(self.folder, self.record, self.units)
+
+
+@contextmanager
+def launch(folder: RunFolder, begin: Callable[[], RunRecord], console: Console) -> Iterator[Launch]:
+    """Take the run's lock, check that it is the same run, and clear up after a former launch that was killed.
+
+    Args:
+        folder: the run folder.
+        begin: creates or checks the run's record; called under the lock.
+        console: for messages and progress.
+
+    Raises:
+        RunError: the folder cannot be written, is in use, or holds another run.
+    """
+    folder.prepare()
+    with folder.lock():
+        record = begin()
+        recover(folder)
+        log_launch(folder)
+        yield Launch(folder, record, console)

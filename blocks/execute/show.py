@@ -1,0 +1,78 @@
+"""Prints what a person wants to see: the summary of a run and a few of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from blocks.shards.commit import load_commits
+from blocks.shards.folder import RunFolder
+from blocks.shards.plan import Unit, planned_rows
+
+SHOWN_CHARACTERS = 600
+"""Of a printed sample."""
+
+
+def show_plan(console: Console, units: Sequence[Unit], requests: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what a run would do: its plan, and one request per format."""
+    rows = planned_rows(units)
+    console.print(f"plan: {len(units)} unit(s), {'rows not counted' if rows is None else f'{rows:,} rows'}")
+    for unit in units[:20]:
+        end = "end" if unit.stop is None else unit.stop
+        console.print(f"  {unit.number:05d}  {unit.file.url}  rows {unit.start}-{end}", highlight=False, soft_wrap=True)
+    if len(units) > 20:
+        console.print(f"  … and {len(units) - 20} more")
+    for name, body in requests.items():
+        console.print(Rule(Text(name)))
+        console.print_json(data=body)
+    console.print("This was a dry run: nothing was started or written.")
+
+
+def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -> None:
+    """Print the balances, reasons, tokens and where the shards are."""
+    table = Table(title=f"{folder.output}{'' if summary['complete'] else '  (not complete)'}", title_justify="left")
+    table.add_column("")
+    table.add_column("count", justify="right")
+    for name in ("read", "done"):
+        table.add_row(f"documents {name}", f"{summary[name]:,}")
+    if excluded := summary["documents"]["excluded"]:
+        table.add_row("rows left out by --where", f"{excluded:,}")
+    for name, count in summary["written"].items():
+        table.add_row(f"samples written: {name}", f"{count:,}")
+    for kind in ("rejected", "failed"):
+        for reason, count in summary[kind].items():
+            table.add_row(f"{kind}: {reason}", f"{count:,}")
+    table.add_row("prompt tokens", f"{summary['prompt_tokens']:,}")
+    table.add_row("completion tokens", f"{summary['completion_tokens']:,}")
+    rate = summary["completion_tokens_per_second"]
+    table.add_row("completion tokens/s", "-" if rate is None else f"{rate:,}")
+    table.add_row("seconds", f"{summary['seconds']:,}")
+    console.print(table)
+    console.print(f"shards:   {folder.output}/shards/", highlight=False, soft_wrap=True)
+    console.print(f"rejected: {folder.output}/rejected/", highlight=False, soft_wrap=True)
+    console.print(f"summary:  {folder.output}/summary.json", highlight=False, soft_wrap=True)
+
+
+def show_samples(console: Console, folder: RunFolder, count: int = 3) -> None:
+    """Print the first sample of some shards, of as many formats as possible."""
+    by_format: dict[str, str] = {}
+    for commit in load_commits(folder):
+        for file in commit.files:
+            kind, _, rest = file.path.partition("/")
+            if kind == "shards" and file.rows and file.path.endswith(".parquet"):
+                by_format.setdefault(rest.partition("/")[0], file.path)
+        if len(by_format) >= count:
+            break
+    for path in list(by_format.values())[:count]:
+        with fsspec.open(f"{folder.output}/{path}", "rb") as stream:
+            row = next(pq.ParquetFile(stream).iter_batches(1, columns=["id", "text"])).to_pylist()[0]
+        text = row["text"] if len(row["text"]) <= SHOWN_CHARACTERS else row["text"][:SHOWN_CHARACTERS] + " …"
+        console.print(Panel(Text(text), title=Text(row["id"]), title_align="left"))

@@ -1,0 +1,261 @@
+"""`Generate`: a pipeline step that asks a language model and yields what came back.
+
+A subclass says what to ask in an async `rollout`; everything else is done here: order, a full window of requests across
+chunk borders, retries, the journal, reproducible seeds, and an account of every document.
+
+    class Rephrase(Generate):
+        async def rollout(self, document, generate):
+            answer = await generate({"messages": [{"role": "user", "content": f"Rewrite: {document.text}"}]})
+            return [Document(text=answer.text, id=f"{document.id}/rewrite", metadata=dict(document.metadata))]
+
+Unlike datatrove's `InferenceRunner`, which writes its own output and ends the pipeline, this step streams: filters,
+formatters and further `Generate` steps may stand before and after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+import xxhash
+from datatrove.data import Document
+from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.logging import logger
+
+from blocks.generate.client import Answer, Client
+from blocks.generate.endpoint import Endpoint
+from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
+from blocks.generate.loop import event_loop, run_on_loop
+from blocks.generate.window import Window
+from blocks.shards import meter
+from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, is_document
+from blocks.shards.folder import RunError
+from blocks.shards.journal import Journal
+
+T = TypeVar("T")
+
+Ask = Callable[[Mapping[str, Any]], Awaitable[Answer]]
+"""`generate` as a rollout sees it: a request body without `model` in, an answer out. A body with `messages` goes to
+`chat/completions`, one with `prompt` to `completions`. Raises `RequestRefused` and `RequestFailed`."""
+
+Outcome = list[Document | Refusal] | Refusal
+"""What became of a document: what its rollout returned, or why there is nothing."""
+
+JUDGED_AFTER = 100
+"""Documents of a task after which its failure rate is held against `max_failure_rate`."""
+
+
+class Generate(PipelineStep):
+    """Ask a model about each document; yield the documents that come out of it, in input order.
+
+    Args:
+        endpoint: where the model answers; see `blocks.generate.servers.serve` for one that this process starts.
+        parameters: fields of every request (`max_tokens`, `temperature`, …); a rollout's own fields win.
+        max_in_flight: requests on the wire at a time, per process.
+        seed: with a number, every request carries a seed derived from it, the document's id, the request and how often
+            the rollout has asked it; None sends none (per-request seeds cost vLLM throughput).
+        max_failure_rate: share of failed documents above which the task stops, judged after 100 documents.
+        request_timeout: seconds for one attempt.
+        patience: seconds to wait for a server that is down or overloaded.
+        max_held_bytes: bound on what is held to restore the order.
+    """
+
+    name = "Generate"
+    type = "🤖 - GENERATE"
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        parameters: Mapping[str, Any] | None = None,
+        max_in_flight: int = 256,
+        seed: int | None = None,
+        max_failure_rate: float = 0.05,
+        request_timeout: float = 1800.0,
+        patience: float = 900.0,
+        max_held_bytes: int = 512 << 20,
+    ) -> None:
+        super().__init__()
+        self.endpoint = endpoint
+        self.parameters = dict(parameters or {})
+        self.max_in_flight = max_in_flight
+        self.seed = seed
+        self.max_failure_rate = max_failure_rate
+        self.request_timeout, self.patience = request_timeout, patience
+        self.max_held_bytes = max_held_bytes
+
+    @abstractmethod
+    async def rollout(self, document: Document, generate: Ask) -> Sequence[Document | Refusal]:
+        """Ask the model about `document`; return what came of it.
+
+        Runs on the event loop: hand anything that takes more than a millisecond to `offload`. Must depend on the
+        document alone. Whatever it raises ends this document only: `Rejected` and `RequestRefused` reject it, anything
+        else fails it.
+
+        Returns:
+            New documents (or the same one, changed), and a `Refusal` for each sample that was asked for and is not
+            kept.
+        """
+
+    async def offload(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run CPU work in a thread, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+    def run(self, data: Iterable[Document] | None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+        """Pull documents, ask, and yield what comes out of them in the order in which they came."""
+        client = run_on_loop(self._connect())
+
+        def unplaced() -> int:
+            # A request that rests before its retry has given its slot away, so another may start; but when everything
+            # rests, more documents would not help.
+            return client.waiting + max(0, client.resting - self.max_in_flight)
+
+        async def work(document: Document, placed: Callable[[], None]) -> tuple[Outcome, int]:
+            return await self._settle(document, _Request(self, client, document, placed))
+
+        backlog = max(8, self.max_in_flight // 8)
+        window = Window(event_loop(), work, unplaced, backlog, self.max_held_bytes)
+        judge = _FailureRate(self.max_failure_rate)
+        try:
+            for document, outcome in window.run(data or ()):
+                judge.add(outcome)
+                yield from self._account(document, outcome)
+            judge.finish()
+        finally:
+            run_on_loop(client.close())
+            self.stat_update("seconds_stalled_by_order", value=round(window.stalled_seconds, 1), unit="task")
+
+    async def _connect(self) -> Client:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = self.max_in_flight + 256
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            if hard != resource.RLIM_INFINITY and hard < wanted:
+                raise RunError(f"--max-in-flight {self.max_in_flight} needs {wanted} open files, the limit is {hard}")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return Client(self.endpoint, self.max_in_flight, self.request_timeout, self.patience)
+
+    async def _settle(self, document: Document, request: _Request) -> tuple[Outcome, int]:
+        """Run the rollout; anything it raises becomes this document's refusal, unless it stops the run."""
+        try:
+            outcome = list(await self.rollout(document, request))
+        except Rejected as error:
+            return Refusal(error.reason, detail=error.detail), 0
+        except RequestRefused as error:
+            return Refusal(error.reason, detail=error.detail), 0
+        except RequestFailed as error:
+            return Refusal(error.reason, kind="failed", detail=error.detail), 0
+        except RunError:
+            raise
+        except Exception as error:
+            logger.opt(exception=error).warning(f"the rollout of document {document.id} raised; the document failed")
+            return Refusal(f"error_{type(error).__name__}", kind="failed", detail=str(error)[:500]), 0
+        size = sum(2 * len(item.text) + 2000 for item in outcome if isinstance(item, Document))
+        return outcome or Refusal("no_output"), size
+
+    def _account(self, document: Document, outcome: Outcome) -> Iterator[Document]:
+        """Tell the ledger what became of a document, and pass on what did."""
+        chunk = chunk_of(document)
+        refusals = [outcome] if isinstance(outcome, Refusal) else [i for i in outcome if isinstance(i, Refusal)]
+        children = [] if isinstance(outcome, Refusal) else [i for i in outcome if isinstance(i, Document)]
+        self.stat_update("documents")
+        if chunk is None or is_document(document.metadata[LINEAGE]):
+            meter.add(documents=1)
+        for refusal in refusals:
+            self.stat_update(f"{refusal.kind}_{refusal.reason}")
+            if chunk is None:  # no ledger: a stock reader is in use
+                logger.warning(f"{refusal.id or document.id}: {refusal.kind}, {refusal.reason} {refusal.detail}")
+        if chunk is not None:
+            lineage = document.metadata[LINEAGE]
+            if isinstance(outcome, Refusal):
+                chunk.refuse(lineage, outcome)
+            else:
+                chunk.replace(lineage, children, refusals)
+        yield from children
+
+
+class _Request:
+    """`generate` for one rollout: builds the body, looks into the journal, asks, records."""
+
+    def __init__(self, step: Generate, client: Client, document: Document, placed: Callable[[], None]) -> None:
+        self._step, self._client, self._document, self._placed = step, client, document, placed
+        self._chunk = chunk_of(document)
+        self._asked: Counter[bytes] = Counter()
+
+    async def __call__(self, request: Mapping[str, Any]) -> Answer:
+        body = {"model": self._step.endpoint.model, **self._step.parameters, **request}
+        payload = orjson.dumps(body)
+        digest = xxhash.xxh3_128_digest(payload)
+        self._asked[digest] += 1
+        asked_before = f"\0{self._asked[digest] - 1}\0".encode()
+        if self._step.seed is not None:
+            parts = f"{self._step.seed}\0{self._document.id}".encode() + asked_before + digest
+            body["seed"] = xxhash.xxh3_64_intdigest(parts) & 0x7FFFFFFF
+            payload = orjson.dumps(body)
+        path = "chat/completions" if "messages" in body else "completions"
+        if self._chunk is None:
+            return await self._ask(path, payload)
+        key = xxhash.xxh3_128_digest(self._document.metadata[LINEAGE].encode() + asked_before + payload)
+        answer = await self._ask_once(self._chunk.journal, key, path, payload)
+        self._chunk.count(
+            requests=1, prompt_tokens=answer.prompt_tokens or 0, completion_tokens=answer.completion_tokens or 0
+        )
+        return answer
+
+    async def _ask_once(self, journal: Journal, key: bytes, path: str, payload: bytes) -> Answer:
+        recorded = journal.get(key)
+        if recorded is not None:
+            self._placed()
+            meter.add(replayed=1)
+            if "refused" in recorded:
+                raise RequestRefused(recorded["refused"], recorded["detail"])
+            return Answer(**recorded)
+        try:
+            answer = await self._ask(path, payload)
+        except RequestRefused as error:
+            # Before the first answer the configuration may be to blame; only then is a refusal worth keeping.
+            if self._client.answers:
+                journal.put(key, {"refused": error.reason, "detail": error.detail})
+            raise
+        journal.put(key, {slot: getattr(answer, slot) for slot in ("text", "finish_reason", "usage", "reasoning")})
+        return answer
+
+    async def _ask(self, path: str, payload: bytes) -> Answer:
+        self._placed()
+        answer = await self._client.ask(path, payload)
+        self._placed()
+        meter.add(requests=1, prompt_tokens=answer.prompt_tokens or 0, completion_tokens=answer.completion_tokens or 0)
+        return answer
+
+
+class _FailureRate:
+    """Stops a task in which too many documents fail: it is the set-up that is broken then."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.documents, self.failed = limit, 0, 0
+        self.last: Refusal | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a document; one that lost a sample to a failure counts as failed."""
+        items = [outcome] if isinstance(outcome, Refusal) else outcome
+        failed = next((item for item in items if isinstance(item, Refusal) and item.kind == "failed"), None)
+        self.documents += 1
+        if failed is not None:
+            self.failed, self.last = self.failed + 1, failed
+        if self.documents >= JUDGED_AFTER and self.failed > self.limit * self.documents:
+            self._give_up()
+
+    def finish(self) -> None:
+        """At the end: a task in which everything failed has not succeeded, however short it was."""
+        if self.documents and self.failed == self.documents:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        assert self.last is not None
+        raise RunError(
+            f"{self.failed} of {self.documents} documents failed, more than --max-failure-rate {self.limit:g} allows; "
+            f"the last one with {self.last.reason}: {self.last.detail}"
+        )

@@ -1,0 +1,120 @@
+"""Which model a run asks, and how to get at it.
+
+`--model`, `--server`, `--endpoint` and `--tokenizer` decide that together. Every name is resolved here, in the launching
+process and before a server starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from blocks.generate.endpoint import Endpoint
+from blocks.generate.pins import model_json, pin_model, tokenizer_hash
+from blocks.generate.probe import resolve
+from blocks.generate.servers import VLLM, Server, Transformers, serve
+from blocks.generate.tokenizer import TokenCounter, load_tokenizer
+from blocks.shards.folder import RunError
+
+ServerKind = Literal["vllm", "transformers", "endpoint"]
+
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
+"""The generator of the released FinePhrase dataset."""
+
+DEFAULT_CONTEXT = 8192
+"""Tokens of prompt and answer together in FinePhrase's production run."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that a run has settled on.
+
+    Args:
+        name: as the user named it, or as the endpoint lists it.
+        revision: commit hash, digest of a local folder, or None for an endpoint that does not tell.
+        context: tokens of prompt and answer together.
+        tokenizer: counts the model's tokens.
+        tokenizer_id: name and digest of the tokenizer, for the fingerprint.
+        generation_config: the model's own sampling defaults, as far as they can be seen.
+        server: what to start, None for an endpoint.
+        endpoint: where it answers, None before a server is started.
+    """
+
+    name: str
+    revision: str | None
+    context: int
+    tokenizer: TokenCounter
+    tokenizer_id: str
+    generation_config: Mapping[str, Any]
+    server: Server | None
+    endpoint: Endpoint | None
+
+    @contextmanager
+    def running(self, state: Path) -> Iterator[tuple[Endpoint, Callable[[], Exception | None] | None]]:
+        """The endpoint, with a function that tells when its server cannot be kept alive.
+
+        Raises:
+            ServerError: a server did not come up.
+        """
+        if self.server is None:
+            assert self.endpoint is not None
+            yield self.endpoint, None
+            return
+        with serve(self.server, state) as up:
+            yield up.endpoint, lambda: up.failed
+
+
+def choose_model(
+    kind: ServerKind,
+    name: str | None,
+    revision: str | None,
+    url: str | None = None,
+    api_key_env: str | None = None,
+    tokenizer: str | None = None,
+    context: int | None = None,
+    server_options: Mapping[str, Any] | None = None,
+    pinned: str | None = None,
+) -> Model:
+    """Settle on a model.
+
+    Args:
+        kind: start vLLM or `transformers serve`, or use the endpoint at `url`.
+        name: Hub name or local folder; None is the default model, or the only one that the endpoint serves.
+        revision: as typed; a branch or tag becomes a commit hash.
+        url: the endpoint.
+        api_key_env: environment variable with the endpoint's key.
+        tokenizer: Hub name or path; None is the model's own, "none" an estimate of 3 characters per token.
+        context: tokens; None is 8192, or what the model's config allows if that is less.
+        server_options: options of the started server.
+        pinned: the revision that an earlier launch of this run resolved; nothing is resolved then.
+
+    Raises:
+        RunError: options that contradict each other, or something that is not there.
+    """
+    if (kind == "endpoint") != (url is not None):
+        raise RunError("--server endpoint and --endpoint URL go together")
+    if kind == "endpoint" and server_options:
+        raise RunError("--server-options are for servers that the run starts; see --extra-body for requests")
+    endpoint = resolve(url, name, api_key_env) if url is not None else None
+    name = endpoint.model if endpoint else name or DEFAULT_MODEL
+    commit = pinned or (revision if endpoint else pin_model(name, revision))
+    on_hub = None if commit is None or commit.startswith("local-") else commit
+    source, source_revision = (tokenizer, None) if tokenizer else (name, on_hub)
+    try:
+        counter = load_tokenizer(None if source == "none" else source, source_revision)
+        tokenizer_id = "none" if source == "none" else f"{source} {tokenizer_hash(source, source_revision)}"
+    except ValueError as error:
+        hint = "; for an endpoint, say --tokenizer NAME_OR_PATH, or none for an estimate" if endpoint else ""
+        raise RunError(f"{error}{hint}") from error
+    known = {} if source == "none" else model_json(source, source_revision, "config.json")
+    context = context or min(DEFAULT_CONTEXT, int(known.get("max_position_embeddings") or DEFAULT_CONTEXT))
+    server: Server | None = None
+    if kind == "vllm":
+        server = VLLM(name, on_hub, options={"max_model_len": context, **(server_options or {})})
+    elif kind == "transformers":
+        server = Transformers(name, on_hub, options=dict(server_options or {}))
+    own = {} if source == "none" else model_json(source, source_revision, "generation_config.json")
+    return Model(name, commit, context, counter, tokenizer_id, own, server, endpoint)

@@ -1,0 +1,168 @@
+"""Prompt files: Markdown with YAML front matter, and the one place where a document enters a prompt.
+
+A template is split at its placeholder when it is loaded, and rendering joins strings. Nothing is ever searched for or
+substituted in text that already holds a document, so a document that contains `[[DOCUMENT]]`, Jinja or any other markup
+cannot change the prompt around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import xxhash
+import yaml
+
+Layout = Literal["instruction-first", "document-first"]
+
+PLACEHOLDER = "[[DOCUMENT]]"
+PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
+
+# A prompt's name becomes the name of a folder of shards and a part of sample ids.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One instruction with a place for one document.
+
+    Args:
+        name: short name, usable as a folder name (`faq`).
+        text: the template; holds `[[DOCUMENT]]` exactly once.
+        family: group of prompts that belong together (`rephrase`).
+        description: one line for humans.
+        source: where the idea comes from (a paper), for humans.
+        max_tokens: longest answer in tokens; None leaves it to the run.
+        extra: front matter keys beyond those above.
+
+    Raises:
+        ValueError: the name is not usable, or the placeholder does not occur exactly once.
+    """
+
+    name: str
+    text: str
+    family: str = ""
+    description: str = ""
+    source: str = ""
+    max_tokens: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"prompt name {self.name!r} cannot name a folder of shards: use a-z, 0-9, '-' and '_' "
+                "(set `name:` in the front matter or rename the file)"
+            )
+        found = self.text.count(PLACEHOLDER)
+        if found != 1:
+            raise ValueError(f"prompt {self.name!r} must contain {PLACEHOLDER} exactly once, found {found} times")
+
+    @property
+    def hash(self) -> str:
+        """xxh3-64 of the template's UTF-8 text, 16 hex digits: identifies the wording in shards and fingerprints."""
+        return xxhash.xxh3_64_hexdigest(self.text.encode())
+
+    def parts(self, layout: Layout) -> tuple[str, str]:
+        """The text before and after the document.
+
+        `document-first` moves the paragraph that holds the placeholder to the front and keeps the order of the others.
+        """
+        before, after = self.text.split(PLACEHOLDER)
+        if layout == "instruction-first":
+            return before, after
+        earlier, later = _BLANK_LINE.split(before), _BLANK_LINE.split(after)
+        rest = [paragraph for paragraph in (*earlier[:-1], *later[1:]) if paragraph]
+        return earlier[-1], "\n\n".join([later[0], *rest])
+
+    def render(self, document: str, layout: Layout = "instruction-first") -> str:
+        """The finished user message for one document."""
+        before, after = self.parts(layout)
+        return before + document + after
+
+
+def load_prompt(name_or_path: str) -> Prompt:
+    """Load a prompt of this repository by its bare name (`faq`), or any file by its path (`./mine.md`).
+
+    A file without front matter is fine: the stem of its name becomes the prompt's name.
+
+    Raises:
+        FileNotFoundError: no such prompt; the message lists the ones there are.
+        ValueError: the file is not a usable prompt; the message says why.
+    """
+    if not _NAME.fullmatch(name_or_path):
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no prompt file {path}; the prompts by name are: {_known_names()}")
+        return _read(path)
+    found = sorted(PROMPTS.glob(f"*/{name_or_path}.md"))
+    if not found:
+        hint = f" (for the file of that name, write ./{name_or_path})" if Path(name_or_path).is_file() else ""
+        raise FileNotFoundError(f"there is no prompt {name_or_path!r}{hint}; there are: {_known_names()}")
+    if len(found) > 1:
+        raise ValueError(f"{name_or_path!r} names several prompts, give a path: {', '.join(map(str, found))}")
+    return _read(found[0])
+
+
+def load_prompts(names: str, files: Sequence[Path] = ()) -> list[Prompt]:
+    """The prompts of `--formats` (names separated by commas, or `none`) and `--prompt` (files).
+
+    Raises:
+        FileNotFoundError: no such prompt.
+        ValueError: a file is not a usable prompt, there is none at all, or two have the same name.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
+    prompts = [load_prompt(name) for name in wanted] + [load_prompt(str(path.absolute())) for path in files]
+    taken = [prompt.name for prompt in prompts]
+    if not prompts:
+        raise ValueError("there is no prompt: name some with --formats, or add a file with --prompt")
+    if twice := sorted({name for name in taken if taken.count(name) > 1}):
+        raise ValueError(f"several prompts are called {', '.join(twice)}: set another `name:` in the front matter")
+    return prompts
+
+
+def _known_names() -> str:
+    return ", ".join(sorted(path.stem for path in PROMPTS.glob("*/*.md"))) or f"none in {PROMPTS}"
+
+
+def _read(path: Path) -> Prompt:
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+        front, text = _split_front_matter(content)
+        return _build(path.stem, front, text.strip())
+    except ValueError as error:  # includes UnicodeDecodeError
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _split_front_matter(content: str) -> tuple[dict[str, Any], str]:
+    if content.split("\n", 1)[0].rstrip() != "---":
+        return {}, content
+    match = _FRONT_MATTER.match(content)
+    if match is None:
+        raise ValueError("the front matter opened with '---' in the first line is never closed by a second '---' line")
+    try:
+        front = yaml.safe_load(match[1])
+    except yaml.YAMLError as error:
+        raise ValueError(f"the front matter is not valid YAML: {error}") from error
+    if front is None:
+        front = {}
+    if not isinstance(front, dict):
+        raise ValueError("the front matter must be lines of `key: value`")
+    return front, content[match.end() :]
+
+
+def _build(stem: str, front: dict[str, Any], text: str) -> Prompt:
+    strings = {"name": stem, "family": "", "description": "", "source": ""}
+    for key in strings:
+        value = front.pop(key, strings[key])
+        if not isinstance(value, str):
+            raise ValueError(f"`{key}` in the front matter must be text, not {value!r}")
+        strings[key] = value
+    max_tokens = front.pop("max_tokens", None)
+    if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
+        raise ValueError(f"`max_tokens` in the front matter must be a positive whole number, not {max_tokens!r}")
+    return Prompt(text=text, max_tokens=max_tokens, extra=front, **strings)

@@ -1,0 +1,253 @@
+"""Exact token counts with the model's own tokenizer, and special tokens made harmless.
+
+Characters per token vary from below 1 (CJK, emoji) to above 100 (runs of spaces), so a budget in characters either
+wastes context or gets requests refused. This module loads only `tokenizer.json` (through the `tokenizers` library) and
+the chat template; transformers takes seconds to import and is not needed. Most documents are never tokenised at all: a
+token covers at least one byte, so a text whose UTF-8 bytes fit does fit (see `token_bound`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import tokenizers
+from jinja2 import Template, TemplateError
+
+from blocks.generate.chat_template import compile_template, find_template, render_chat, template_tokens
+from blocks.generate.model_files import read_model_file
+from blocks.generate.token_bound import TokenBound
+
+Message = Mapping[str, str]
+
+# Tokens allowed for a chat template that cannot be rendered here. Role markers take some 5 tokens a message and the
+# default system messages of SmolLM2 and Llama 3 some 20 to 30, so this errs on the safe side.
+TEMPLATE_MARGIN = 64
+
+# The production code of FinePhrase counts 3 characters per token (examples/inference/generate_data.py in datatrove).
+CHARACTERS_PER_TOKEN = 3
+
+# What acts as a control token in well-known model families, for servers whose tokenizer is unknown.
+_COMMON_CONTROL_TOKENS = (
+    *("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
+    *("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+)
+_COMMON_CONTROL_PATTERN = r"<[|｜][^<>|｜\n]{1,40}[|｜]>"
+
+
+class TokenCounter(ABC):
+    """What a token budget needs to know about a model; made by `load_tokenizer`. Pickles as a small description."""
+
+    @property
+    @abstractmethod
+    def special_tokens(self) -> tuple[str, ...]:
+        """The strings that the model's tokenizer turns into control tokens."""
+
+    @abstractmethod
+    def count(self, text: str) -> int:
+        """Tokens of a text on its own; no beginning-of-sequence or other special token is added."""
+
+    @abstractmethod
+    def count_chat(self, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> int:
+        """Prompt tokens of a chat request, as the server counts them.
+
+        Args:
+            messages: `role` and `content` of each message.
+            options: the request's `chat_template_kwargs`; None for none.
+        """
+
+    @abstractmethod
+    def fits(self, text: str, room: int) -> bool:
+        """Whether the text has at most `room` tokens."""
+
+    @abstractmethod
+    def prefix_end(self, text: str, room: int, start: int = 0) -> int:
+        """Where about the first `room` tokens of `text[start:]` end, as an index; `len(text)` exactly when all fit.
+
+        Cheap also for huge texts. Tokens may differ by a few once the text is cut there: count what was cut.
+        """
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str] | None:
+        # A token of one visible character cannot be broken up by a space. The longest first: the first match counts.
+        tokens = sorted({token for token in self.special_tokens if len(token.strip()) > 1}, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, tokens))) if tokens else None
+
+    def neutralise(self, text: str) -> tuple[str, int]:
+        """Break up special tokens that occur in a text, so that they reach the model as plain characters.
+
+        A space goes behind the first visible character (`<|im_end|>` becomes `< |im_end|>`). Breaking one token can
+        leave an overlapping one, so this repeats until none is left. That ends: a space parts two neighbouring
+        characters for good, or widens a gap inside a token that holds whitespace itself, up to the widest such gap.
+
+        Returns:
+            The text and the number of tokens broken up.
+        """
+        pattern = self._special_pattern
+        total = 0
+        while pattern is not None:
+            text, broken = pattern.subn(_break_up, text)
+            if not broken:
+                break
+            total += broken
+        return text, total
+
+
+def _break_up(match: re.Match[str]) -> str:
+    token = match[0]
+    first = len(token) - len(token.lstrip()) + 1
+    return f"{token[:first]} {token[first:]}"
+
+
+class CharacterEstimate(TokenCounter):
+    """An estimate for models whose tokenizer is unknown: 3 characters per token, as in FinePhrase's production code.
+
+    It is not safe for text far from English: Chinese needs a token per one or two characters.
+    """
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Control tokens of common model families; `neutralise` also breaks up every `<|name|>`."""
+        return _COMMON_CONTROL_TOKENS
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join([_COMMON_CONTROL_PATTERN, *map(re.escape, self.special_tokens)]))
+
+    def count(self, text: str) -> int:
+        """A third of the characters, rounded up."""
+        return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+
+    def count_chat(self, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> int:
+        """The messages' contents and a margin of 64 tokens for the unknown chat template."""
+        return sum(self.count(message["content"]) for message in messages) + TEMPLATE_MARGIN
+
+    def fits(self, text: str, room: int) -> bool:
+        """Whether the estimate is at most `room`."""
+        return self.count(text) <= room
+
+    def prefix_end(self, text: str, room: int, start: int = 0) -> int:
+        """Exactly `room` times 3 characters on."""
+        return min(len(text), start + max(room, 0) * CHARACTERS_PER_TOKEN)
+
+
+class ModelTokenizer(TokenCounter):
+    """A model's tokenizer and chat template, loaded when first used and left out of pickles.
+
+    Args:
+        source: a folder with `tokenizer.json`, that file itself, or a Hugging Face repository.
+        revision: commit, branch or tag of the repository; None for its main branch.
+    """
+
+    def __init__(self, source: str, revision: str | None = None) -> None:
+        self.source = source
+        self.revision = revision
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "revision": self.revision}
+
+    @cached_property
+    def _tokenizer(self) -> tokenizers.Tokenizer:
+        text = read_model_file(self.source, "tokenizer.json", self.revision)
+        if text is None:
+            raise ValueError(
+                f"{self.source} has no tokenizer.json; pass --tokenizer with a folder or repository that has one, "
+                "or --tokenizer none for an estimate of 3 characters per token"
+            )
+        try:
+            tokenizer = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"the tokenizer.json of {self.source} cannot be read: {error}") from error
+        # Both may be saved in the file, and both would falsify counts.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def _bound(self) -> TokenBound:
+        return TokenBound.of(_definition(self._tokenizer.normalizer), _definition(self._tokenizer.pre_tokenizer))
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = json.loads(
+            read_model_file(self.source, "tokenizer_config.json", self.revision) or "{}"
+        )
+        return config
+
+    @cached_property
+    def _template(self) -> Template | None:
+        source = find_template(self._config, read_model_file(self.source, "chat_template.jinja", self.revision))
+        try:
+            return None if source is None else compile_template(source)
+        except TemplateError:
+            return None
+
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The added tokens marked `special` in `tokenizer.json`."""
+        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special)
+
+    def count(self, text: str) -> int:
+        """Tokens of a text on its own; no special token is added."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def count_chat(self, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> int:
+        """Tokens of the rendered chat template.
+
+        Without a template that can be rendered: the contents and a margin of 64 tokens.
+        """
+        if self._template is not None:
+            try:
+                return self.count(render_chat(self._template, template_tokens(self._config), messages, options or {}))
+            except Exception:  # a template is foreign code
+                pass
+        return sum(self.count(message["content"]) for message in messages) + TEMPLATE_MARGIN
+
+    def fits(self, text: str, room: int) -> bool:
+        """Whether the text has at most `room` tokens; tokenises only when its UTF-8 bytes leave a doubt."""
+        return self._bound.fits(text, room) or self.prefix_end(text, room) == len(text)
+
+    def prefix_end(self, text: str, room: int, start: int = 0) -> int:
+        """Where about the first `room` tokens of `text[start:]` end.
+
+        Encodes a growing prefix, so the cost follows `room` and not the length of the text.
+        """
+        if room <= 0:
+            return start
+        size = 5 * room + 64  # English has 4 to 5 characters per token
+        while True:
+            offsets = self._tokenizer.encode(text[start : start + size], add_special_tokens=False).offsets
+            if len(offsets) > room:
+                # The start of the first token too many, not the end of the last one that fits: a character made of
+                # several tokens (bytes) then stays whole.
+                return start + int(offsets[room][0])
+            if start + size >= len(text):
+                return len(text)
+            size *= 2
+
+
+def _definition(component: Any) -> dict[str, Any] | None:
+    """A normaliser or pre-tokenizer as it stands in `tokenizer.json`."""
+    return None if component is None else json.loads(component.__getstate__())
+
+
+def load_tokenizer(name_or_path: str | None, revision: str | None = None) -> TokenCounter:
+    """The token counter of a model.
+
+    Args:
+        name_or_path: local folder, `tokenizer.json` file or Hugging Face repository; None gives `CharacterEstimate`.
+        revision: commit, branch or tag of the repository.
+
+    Raises:
+        ValueError: no usable tokenizer there; the message says what to do.
+    """
+    if name_or_path is None:
+        return CharacterEstimate()
+    tokenizer = ModelTokenizer(name_or_path, revision)
+    tokenizer.count("")  # fails here, in the launching process, rather than in every worker
+    return tokenizer

@@ -1,0 +1,194 @@
+"""The window: documents enter in order, are worked on in any order, and leave in order.
+
+Three threads meet here. The *feeder* pulls documents from upstream into a small inbox. The *event loop* admits them: it
+starts a rollout whenever fewer requests than `backlog` are waiting for a slot, so that slots never run dry, whatever
+the number of requests per document. The *consumer* takes finished rollouts from the head.
+
+Admission is never stopped by a count of documents, only by the bytes that are held for reordering: with one request
+hanging until its timeout, the others go on. The seconds for which that bound did stop admission are counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any
+
+from datatrove.data import Document
+
+INBOX = 256
+"""Documents read ahead of admission."""
+
+INBOX_BYTES = 64 << 20
+"""Bytes of text read ahead of admission."""
+
+
+class Ticket:
+    """A document in the window."""
+
+    __slots__ = ("document", "done", "outcome", "size")
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.size = 2 * len(document.text) + 2000
+        self.outcome: Any = None
+        self.done = False
+
+
+class Window:
+    """Runs one rollout per document and returns their outcomes in order.
+
+    Args:
+        loop: the event loop.
+        rollout: makes the coroutine for a document; its result is (outcome, bytes held by it). It must not raise,
+        except
+            to stop everything. Its second argument is to be called when the document's first request joins the queue
+            for a slot, and again after every answer.
+        unplaced: how many requests are waiting for a slot; called on the loop.
+        backlog: admit while `unplaced` is below this.
+        max_bytes: bound on what is held for reordering.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rollout: Callable[[Document, Callable[[], None]], Coroutine[Any, Any, tuple[Any, int]]],
+        unplaced: Callable[[], int],
+        backlog: int,
+        max_bytes: int,
+    ) -> None:
+        self._loop, self._rollout, self._unplaced = loop, rollout, unplaced
+        self._backlog, self._max_bytes = backlog, max_bytes
+        self._inbox: deque[Ticket] = deque()
+        self._inbox_bytes = 0
+        self._window: deque[Ticket] = deque()
+        self._held = 0
+        self._state = threading.Condition()
+        self._exhausted = False
+        self._error: BaseException | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting = 0  # rollouts that have not come to their first request
+        self._stalled_since: float | None = None
+        self.stalled_seconds = 0.0
+
+    def run(self, documents: Iterable[Document]) -> Iterator[tuple[Document, Any]]:
+        """Yield (document, outcome) in input order.
+
+        Raises:
+            Whatever upstream or a rollout raised.
+        """
+        feeder = threading.Thread(target=self._feed, args=(documents,), name="finemill-feeder", daemon=True)
+        feeder.start()
+        try:
+            while (batch := self._take()) is not None:
+                for ticket in batch:
+                    yield ticket.document, ticket.outcome
+        finally:
+            self._stop()
+            feeder.join(timeout=5.0)
+
+    # The feeder's side.
+
+    def _feed(self, documents: Iterable[Document]) -> None:
+        try:
+            for document in documents:
+                ticket = Ticket(document)
+                with self._state:
+                    while self._error is None and (
+                        len(self._inbox) >= INBOX or (self._inbox and self._inbox_bytes > INBOX_BYTES)
+                    ):
+                        self._state.wait()
+                    if self._error is not None:
+                        return
+                    self._inbox.append(ticket)
+                    self._inbox_bytes += ticket.size
+                    wake = len(self._inbox) == 1
+                if wake:
+                    self._loop.call_soon_threadsafe(self.admit)
+        except BaseException as error:
+            self._fail(error)
+        else:
+            with self._state:
+                self._exhausted = True
+                self._state.notify_all()
+
+    # The loop's side.
+
+    def admit(self) -> None:
+        """Start rollouts while slots could run dry; called whenever that may have changed."""
+        while self._inbox and self._error is None and self._unplaced() + self._starting < self._backlog:
+            if self._window and self._held + self._inbox[0].size > self._max_bytes:
+                self._stalled_since = self._stalled_since or time.monotonic()
+                return
+            with self._state:
+                ticket = self._inbox.popleft()
+                self._inbox_bytes -= ticket.size
+                self._held += ticket.size
+                self._window.append(ticket)
+                if len(self._inbox) == INBOX // 2 or not self._inbox:
+                    self._state.notify_all()
+            if self._stalled_since is not None:
+                self.stalled_seconds += time.monotonic() - self._stalled_since
+                self._stalled_since = None
+            self._starting += 1
+            task = self._loop.create_task(self._work(ticket))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, ticket: Ticket) -> None:
+        starting = True
+
+        def placed() -> None:
+            nonlocal starting
+            if starting:
+                starting = False
+                self._starting -= 1
+            self.admit()
+
+        try:
+            ticket.outcome, extra = await self._rollout(ticket.document, placed)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fail(error)
+            return
+        with self._state:
+            ticket.size += extra
+            self._held += extra
+            ticket.done = True
+            if self._window and self._window[0] is ticket:
+                self._state.notify_all()
+        placed()
+
+    # The consumer's side.
+
+    def _take(self) -> list[Ticket] | None:
+        """Everything that is finished at the head; None at the end."""
+        with self._state:
+            while not (self._window and self._window[0].done):
+                if self._error is not None:
+                    raise self._error
+                if self._exhausted and not self._window and not self._inbox:
+                    return None
+                self._state.wait()
+            batch = []
+            while self._window and self._window[0].done:
+                batch.append(self._window.popleft())
+            self._held -= sum(ticket.size for ticket in batch)
+        if self._stalled_since is not None:
+            self._loop.call_soon_threadsafe(self.admit)
+        return batch
+
+    # Everybody's.
+
+    def _fail(self, error: BaseException) -> None:
+        with self._state:
+            self._error = self._error or error
+            self._state.notify_all()
+
+    def _stop(self) -> None:
+        self._fail(GeneratorExit())
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])

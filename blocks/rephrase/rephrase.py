@@ -1,0 +1,203 @@
+"""`Rephrase`: one document in, one sample per prompt out (FinePhrase, arXiv 2604.13977).
+
+All prompts of a document are asked at once, in one pass over the input; the published code reads the corpus once per
+prompt. What the published pipeline keeps silently is decided here and put on record: documents longer than the context,
+answers that were cut off, empty answers, refusals and echoes of the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import xxhash
+from datatrove.data import Document
+
+from blocks.generate.budget import document_room, split, truncate
+from blocks.generate.client import Answer
+from blocks.generate.endpoint import Endpoint
+from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
+from blocks.generate.generate import Ask, Generate
+from blocks.generate.prompts import Layout, Prompt
+from blocks.generate.tokenizer import TokenCounter
+from blocks.rephrase.clean import clean, trim_to_sentence
+from blocks.shards.chunk import FORMAT, LINEAGE, Refusal
+
+LongDocuments = Literal["truncate", "split", "skip"]
+TruncatedOutput = Literal["reject", "keep", "trim"]
+
+CHEAP_CHARACTERS = 4000
+"""Documents up to this length are prepared on the event loop; longer ones may take milliseconds and go to a thread."""
+
+
+class Rephrase(Generate):
+    """Rewrite each document with each prompt.
+
+    Args:
+        prompts: what to make of a document; a prompt's name is the format of its samples.
+        endpoint: where the model answers.
+        tokenizer: the model's, for exact budgets; see `load_tokenizer`.
+        context: the model's context in tokens, prompt and answer together (FinePhrase: 8192).
+        max_tokens: longest answer in tokens; None takes each prompt's own (FinePhrase: 2048).
+        sampling: `temperature`, `top_p`, `top_k` as far as they shall be sent; the rest is the model's own.
+        extra_body: further fields of every request, such as `chat_template_kwargs`.
+        layout: where the document stands. `document-first` lets a server with prefix caching compute it once for all
+            prompts; the published prompts have the instruction first.
+        long_documents: a document that does not fit is cut at a sentence or paragraph end, split into pieces, or
+            rejected.
+        truncated_output: an answer that hit `max_tokens` is rejected, kept, or trimmed to its last whole sentence.
+        model_revision: recorded with every sample.
+        generate: further arguments of `Generate`.
+    """
+
+    name = "Rephrase"
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        endpoint: Endpoint,
+        tokenizer: TokenCounter,
+        context: int = 8192,
+        max_tokens: int | None = None,
+        sampling: Mapping[str, float | int | None] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        layout: Layout = "instruction-first",
+        long_documents: LongDocuments = "truncate",
+        truncated_output: TruncatedOutput = "reject",
+        model_revision: str | None = None,
+        **generate: Any,
+    ) -> None:
+        self.sampling = {name: value for name, value in (sampling or {}).items() if value is not None}
+        self.extra_body = dict(extra_body or {})
+        super().__init__(endpoint, parameters={**self.sampling, **self.extra_body}, **generate)
+        self.prompts = tuple(prompts)
+        self.tokenizer = tokenizer
+        self.context = context
+        self.max_tokens = max_tokens
+        self.layout: Layout = layout
+        self.long_documents = long_documents
+        self.truncated_output = truncated_output
+        self.model_revision = model_revision
+
+    def answer_tokens(self, prompt: Prompt) -> int:
+        """The longest answer to `prompt`, in tokens."""
+        return self.max_tokens or prompt.max_tokens or 2048
+
+    @cached_property
+    def room(self) -> int:
+        """Tokens that a document (or a piece) may have: what the longest of the prompts leaves.
+
+        Raises:
+            ValueError: nothing is left; the message carries the arithmetic.
+        """
+        return min(
+            document_room(
+                prompt,
+                self.layout,
+                self.tokenizer,
+                self.context,
+                self.answer_tokens(prompt),
+                template_options=self.extra_body.get("chat_template_kwargs"),
+            )
+            for prompt in self.prompts
+        )
+
+    def request(self, prompt: Prompt, text: str) -> dict[str, Any]:
+        """The request body (without `model` and sampling) for one prompt and one piece of a document."""
+        return {
+            "messages": [{"role": "user", "content": prompt.render(text, self.layout)}],
+            "max_tokens": self.answer_tokens(prompt),
+        }
+
+    def preview(self, text: str) -> dict[str, dict[str, Any]]:
+        """The request body of every format for the first piece of a document, as it would be sent (but for a seed)."""
+        pieces, _, _ = self.prepare(text)
+        common = {"model": self.endpoint.model, **self.parameters}
+        return {prompt.name: {**common, **self.request(prompt, pieces[0])} for prompt in self.prompts}
+
+    async def rollout(self, document: Document, generate: Ask) -> list[Document | Refusal]:
+        """Ask every prompt about every piece of the document, all at once."""
+        if len(document.text) <= CHEAP_CHARACTERS and len(document.text.encode()) <= self.room:
+            pieces, cut, broken = self.prepare(document.text)
+        else:
+            pieces, cut, broken = await self.offload(self.prepare, document.text)
+        if broken:
+            self.stat_update("special_tokens_broken_up", value=broken)
+        source = {
+            **{key: value for key, value in document.metadata.items() if key != LINEAGE},
+            "source_id": document.id,
+            "source_hash": xxhash.xxh3_64_hexdigest(document.text.encode(errors="surrogatepass")),
+            "input_cut": cut,
+            "pieces": len(pieces),
+        }
+        return await asyncio.gather(
+            *(
+                self._sample(prompt, text, {**source, "piece": piece}, generate)
+                for piece, text in enumerate(pieces)
+                for prompt in self.prompts
+            )
+        )
+
+    def prepare(self, text: str) -> tuple[list[str], bool, int]:
+        """Make a document fit: (its pieces, whether something was cut off, special tokens broken up).
+
+        Raises:
+            Rejected: it does not fit and shall be skipped.
+        """
+        text, broken = self.tokenizer.neutralise(text)
+        if self.tokenizer.fits(text, self.room):
+            return [text], False, broken
+        if self.long_documents == "skip":
+            raise Rejected("document_too_long", f"more than {self.room} tokens")
+        if self.long_documents == "split":
+            return split(text, self.room, self.tokenizer), False, broken
+        text, cut = truncate(text, self.room, self.tokenizer)
+        return [text], cut, broken
+
+    async def _sample(self, prompt: Prompt, text: str, source: dict[str, Any], generate: Ask) -> Document | Refusal:
+        piece = f"/{source['piece']}" if source["pieces"] > 1 else ""
+        sample_id = f"{source['source_id']}{piece}/{prompt.name}"
+        try:
+            answer = await generate(self.request(prompt, text))
+        except RequestRefused as error:
+            return Refusal(error.reason, id=sample_id, format=prompt.name, detail=error.detail)
+        except RequestFailed as error:
+            return Refusal(error.reason, "failed", id=sample_id, format=prompt.name, detail=error.detail)
+        output, reason = self.keep(answer, prompt)
+        if reason is not None:
+            return Refusal(reason, id=sample_id, format=prompt.name, raw=answer.text)
+        return Document(output, sample_id, metadata={**source, **self._provenance(prompt, answer)})
+
+    def keep(self, answer: Answer, prompt: Prompt) -> tuple[str, str | None]:
+        """The text to keep, and the reason for keeping nothing of it."""
+        text = answer.text
+        if answer.finish_reason == "content_filter":
+            return "", "content_filter"
+        if answer.finish_reason == "length":
+            if self.truncated_output == "reject":
+                return "", "cut_off"
+            if self.truncated_output == "trim":
+                text = trim_to_sentence(text)
+                if not text:
+                    return "", "cut_off"
+        cleaned = clean(text, prompt.text)
+        return cleaned.text, cleaned.reason
+
+    def _provenance(self, prompt: Prompt, answer: Answer) -> dict[str, Any]:
+        return {
+            FORMAT: prompt.name,
+            "prompt": prompt.name,
+            "prompt_hash": prompt.hash,
+            "model": self.endpoint.model.removesuffix(f"@{self.model_revision}"),
+            "model_revision": self.model_revision,
+            **self.sampling,
+            "max_tokens": self.answer_tokens(prompt),
+            "seed": self.seed,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "finish_reason": answer.finish_reason,
+            "reasoning": answer.reasoning,
+            "checks": [],
+        }

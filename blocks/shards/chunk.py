@@ -1,0 +1,296 @@
+"""An open chunk: the ledger of what happened to each of its documents, from reading to commit.
+
+Every document carries its *lineage* in `metadata["lineage"]`, a plain string that any datatrove step passes on:
+`00003-00001:17` is row 17 of chunk 1 of unit 3, and `00003-00001:17/2` is the third document that a `Generate` step
+made of it. The ledger knows every lineage that is alive. A sample is written, rejected or failed; what is still alive
+when the chunk is committed was dropped by a step in between and is recorded as such. A lineage that was never handed
+out, or that arrives twice, is an error: so the balances are checked, not assumed.
+
+Steps of one task run in several threads of one process and find their chunk here by name.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from datatrove.data import Document
+
+from blocks.shards import meter
+from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.journal import Journal
+
+LINEAGE = "lineage"
+"""The metadata key that ties a document to the row it came from."""
+
+FORMAT = "format"
+"""The metadata key that names the kind of a sample; balances and shards are kept by it."""
+
+DROPPED = "dropped_by_pipeline"
+"""The reason of documents that vanished in a step between reader and commit."""
+
+
+@dataclass
+class Refusal:
+    """A document or sample that will not be written.
+
+    Args:
+        reason: a short snake_case reason; summaries count by it.
+        kind: `rejected` is a property of the document or the answer, `failed` is transient and worth another try.
+        id: id of the sample (or document).
+        format: format of a sample; empty for a whole document.
+        raw: what the model answered, or what was read, as far as there is anything.
+        detail: anything a person would want to know, such as the server's message.
+    """
+
+    reason: str
+    kind: Literal["rejected", "failed"] = "rejected"
+    id: str = ""
+    format: str = ""
+    raw: str = ""
+    detail: str = ""
+
+
+@dataclass
+class Tally:
+    """Counts of a chunk (or of many); `documents` and `samples` are the two balances."""
+
+    read: int = 0
+    done: int = 0
+    excluded: int = 0
+    document_refusals: dict[str, Counter[str]] = field(
+        default_factory=lambda: {"rejected": Counter(), "failed": Counter()}
+    )
+    requested: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
+    sample_refusals: dict[str, dict[str, Counter[str]]] = field(default_factory=lambda: {"rejected": {}, "failed": {}})
+    numbers: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "documents": {
+                "read": self.read,
+                "done": self.done,
+                "excluded": self.excluded,
+                **{kind: dict(sorted(reasons.items())) for kind, reasons in self.document_refusals.items()},
+            },
+            "samples": {
+                "requested": dict(sorted(self.requested.items())),
+                "written": dict(sorted(self.written.items())),
+                **{
+                    kind: {name: dict(sorted(reasons.items())) for name, reasons in sorted(formats.items())}
+                    for kind, formats in self.sample_refusals.items()
+                },
+            },
+            "numbers": dict(sorted(self.numbers.items())),
+        }
+
+    def add(self, other: dict[str, Any]) -> None:
+        """Add the counts of a commit record (`as_dict`)."""
+        documents, samples = other["documents"], other["samples"]
+        self.read += documents["read"]
+        self.done += documents["done"]
+        self.excluded += documents["excluded"]
+        self.requested.update(samples["requested"])
+        self.written.update(samples["written"])
+        self.numbers.update(other["numbers"])
+        for kind in ("rejected", "failed"):
+            self.document_refusals[kind].update(documents[kind])
+            for name, reasons in samples[kind].items():
+                self.sample_refusals[kind].setdefault(name, Counter()).update(reasons)
+
+    def check(self) -> None:
+        """Hold both balances against each other.
+
+        Raises:
+            RunError: a balance does not hold; the message carries the arithmetic.
+        """
+        refused = {kind: sum(reasons.values()) for kind, reasons in self.document_refusals.items()}
+        if self.read != self.done + refused["rejected"] + refused["failed"]:
+            raise RunError(
+                f"documents do not balance: read {self.read} != done {self.done} + rejected {refused['rejected']} "
+                f"+ failed {refused['failed']}; please report this as a bug"
+            )
+        names = {*self.requested, *self.written, *(n for formats in self.sample_refusals.values() for n in formats)}
+        for name in names:
+            rejected, failed = (
+                sum(self.sample_refusals[kind].get(name, {}).values()) for kind in ("rejected", "failed")
+            )
+            if self.requested[name] != self.written[name] + rejected + failed:
+                raise RunError(
+                    f"samples of {name!r} do not balance: requested {self.requested[name]} != written "
+                    f"{self.written[name]} + rejected {rejected} + failed {failed}; does a step between reader and "
+                    f"commit change metadata['{FORMAT}'] or copy documents?"
+                )
+
+
+class OpenChunk:
+    """The ledger and the journal of one chunk while it is worked on.
+
+    Args:
+        folder: the run folder.
+        unit: the unit's number in the plan.
+        k: the chunk's number within the unit.
+    """
+
+    def __init__(self, folder: RunFolder, unit: int, k: int) -> None:
+        self.name = folder.chunk_name(unit, k)
+        self.unit, self.k = unit, k
+        self.tally = Tally()
+        self.refusals: list[tuple[str, Refusal]] = []
+        self.last_of_unit = False
+        self.read_to_end = False
+        self._alive: dict[str, tuple[str, str]] = {}  # lineage → (id, format)
+        self._lock = threading.Lock()
+        self.journal = Journal(folder.state / "journal" / f"{self.name}.jsonl")
+        with _lock:
+            _open[self.name] = self
+
+    def hand_out(self, row: int, document_id: str) -> str:
+        """Count a document that was read and return its lineage."""
+        lineage = f"{self.name}:{row}"
+        with self._lock:
+            self.tally.read += 1
+            self._alive[lineage] = (document_id, "")
+        return lineage
+
+    def refuse_row(self, row: int, refusal: Refusal) -> None:
+        """Count a row that never became a document."""
+        with self._lock:
+            self.tally.read += 1
+            self._refuse(f"{self.name}:{row}", refusal)
+
+    def exclude(self) -> None:
+        """Count a row that the user's column filter leaves out; it is not part of the run."""
+        self.tally.excluded += 1
+
+    def replace(self, lineage: str, children: Iterable[Document], refusals: Iterable[Refusal]) -> None:
+        """Record what a `Generate` step made of a document: its children live on, refusals are final.
+
+        Raises:
+            RunError: the document is not one of this chunk's living ones.
+        """
+        made = [(f"{lineage}/{i}", child) for i, child in enumerate(children)]
+        refused = list(refusals)
+        with self._lock:
+            parent_id, parent_format = self._take(lineage)
+            if is_document(lineage):
+                self.tally.done += 1
+            else:
+                self.tally.requested[parent_format] -= 1
+            for child_lineage, child in made:
+                name = child.metadata.get(FORMAT, "")
+                child.metadata[LINEAGE] = child_lineage
+                self._alive[child_lineage] = (child.id, name)
+                self.tally.requested[name] += 1
+            for refusal in refused:
+                refusal.id, refusal.format = refusal.id or parent_id, refusal.format or parent_format
+                self.tally.requested[refusal.format] += 1
+                self._refuse_sample(lineage, refusal)
+
+    def refuse(self, lineage: str, refusal: Refusal) -> None:
+        """Record that a document or sample ends here."""
+        with self._lock:
+            refusal.id, name = refusal.id or self._alive[lineage][0], self._take(lineage)[1]
+            if is_document(lineage):
+                self._refuse(lineage, refusal)
+            else:
+                refusal.format = refusal.format or name
+                self._refuse_sample(lineage, refusal)
+
+    def write(self, document: Document) -> None:
+        """Count a sample that is written to a shard."""
+        lineage = document.metadata[LINEAGE]
+        with self._lock:
+            self._take(lineage)
+            name = document.metadata.get(FORMAT, "")
+            if is_document(lineage):  # a pipeline without a Generate step: the document is its own sample
+                self.tally.done += 1
+                self.tally.requested[name] += 1
+            self.tally.written[name] += 1
+
+    def count(self, **numbers: int) -> None:
+        """Add to the chunk's running totals, such as tokens."""
+        with self._lock:
+            self.tally.numbers.update(numbers)
+
+    def finish(self) -> None:
+        """Record what vanished, put the refusals in input order and check the balances."""
+        with self._lock:
+            vanished = list(self._alive.items())
+        for lineage, (document_id, name) in vanished:
+            self.refuse(lineage, Refusal(DROPPED, id=document_id, format=name))
+        self.refusals.sort(key=lambda entry: [int(n) for n in entry[0].partition(":")[2].split("/")])
+        self.tally.check()
+
+    def forget(self) -> None:
+        """Take the chunk off the list of open ones."""
+        with _lock:
+            _open.pop(self.name, None)
+
+    def _take(self, lineage: str) -> tuple[str, str]:
+        try:
+            return self._alive.pop(lineage)
+        except KeyError:
+            raise RunError(
+                f"document {lineage} arrived twice or was never read: steps between reader and commit may drop or "
+                f"change documents, but must not copy them"
+            ) from None
+
+    def _refuse(self, lineage: str, refusal: Refusal) -> None:
+        self.tally.document_refusals[refusal.kind][refusal.reason] += 1
+        self._keep(lineage, refusal)
+
+    def _refuse_sample(self, lineage: str, refusal: Refusal) -> None:
+        self.tally.sample_refusals[refusal.kind].setdefault(refusal.format, Counter())[refusal.reason] += 1
+        self._keep(lineage, refusal)
+
+    def _keep(self, lineage: str, refusal: Refusal) -> None:
+        self.refusals.append((lineage, refusal))
+        meter.add(**{refusal.kind: 1})
+
+
+_open: dict[str, OpenChunk] = {}
+_lock = threading.Lock()
+
+
+def is_document(lineage: str) -> bool:
+    """Whether a lineage is that of a document as read, not of a sample made from it."""
+    return "/" not in lineage
+
+
+def chunk_of(document: Document) -> OpenChunk | None:
+    """The open chunk a document belongs to; None when it was read by a reader that knows no plan."""
+    lineage = document.metadata.get(LINEAGE)
+    return None if lineage is None else open_chunk(lineage.partition(":")[0])
+
+
+def open_chunk(name: str) -> OpenChunk:
+    """The open chunk called `name`.
+
+    Raises:
+        RunError: no such chunk is open in this process.
+    """
+    chunk = _open.get(name)
+    if chunk is None:
+        raise RunError(f"chunk {name} is not open in this process: reader and commit must run in the same task")
+    return chunk
+
+
+def open_chunks() -> list[OpenChunk]:
+    """The open chunks of this process in the order in which they were opened, which is input order."""
+    with _lock:
+        return list(_open.values())
+
+
+def close_all() -> None:
+    """Let go of every open chunk of this process; its journals keep what was answered."""
+    with _lock:
+        chunks = list(_open.values())
+        _open.clear()
+    for chunk in chunks:
+        chunk.journal.close()

@@ -1,0 +1,190 @@
+"""Commits: how a chunk's files become part of the output, exactly once.
+
+The files of a chunk are staged in the state folder and synced; then a commit record that lists them with rows and
+hashes is created exclusively; then the files are moved into the output. A crash before the record leaves nothing that
+counts, a crash after it leaves moves that `recover` finishes. When two processes worked on the same chunk (a requeued
+job and its zombie), one record wins and the other's files are thrown away. Everything downstream trusts the records,
+never a listing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from os import getpid, scandir
+from pathlib import Path
+from typing import Any
+
+import orjson
+import xxhash
+
+from blocks.shards.folder import RunFolder, create_exclusively, sync
+from blocks.shards.plan import Unit
+
+
+@dataclass
+class ShardFile:
+    """A file of a commit: its place in the output, rows, bytes and xxh3-64 (hex) of the content."""
+
+    path: str
+    rows: int
+    bytes: int
+    hash: str
+
+
+@dataclass
+class Commit:
+    """The record of a committed chunk.
+
+    Args:
+        chunk: the chunk's name.
+        unit: number of its unit in the plan.
+        k: its number in the unit.
+        last: whether it is the last chunk of its unit.
+        token: names the staging folder that the files came from.
+        files: what belongs to the chunk.
+        tally: the counts, see `Tally.as_dict`.
+        at: seconds since the epoch.
+        worker: host and process that committed.
+    """
+
+    chunk: str
+    unit: int
+    k: int
+    last: bool
+    token: str
+    files: list[ShardFile]
+    tally: dict[str, Any]
+    at: float = field(default_factory=time.time)
+    worker: str = field(default_factory=lambda: f"{socket.gethostname()}:{getpid()}")
+
+
+class Staging:
+    """The staging folder of one chunk in this process."""
+
+    def __init__(self, folder: RunFolder, chunk: str) -> None:
+        self.folder, self.chunk, self.token = folder, chunk, uuid.uuid4().hex[:12]
+        self.path = folder.state / "staging" / f"{chunk}.{self.token}"
+        self.path.mkdir(parents=True)
+
+    def file(self, name: str) -> Path:
+        """Where to write the file that will be `name` in the output."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def describe(self, name: str, rows: int) -> ShardFile:
+        """Sync a finished file and describe it for the record."""
+        path = self.file(name)
+        sync(path)
+        digest = xxhash.xxh3_64()
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return ShardFile(name, rows, path.stat().st_size, digest.hexdigest())
+
+    def commit(self, record: Commit) -> bool:
+        """Make the chunk part of the run; False when another process has committed it already."""
+        created = create_exclusively(commit_path(self.folder, record.chunk), orjson.dumps(asdict(record)))
+        if created:
+            place_files(self.folder, self.path, record)
+        self.discard()
+        return created
+
+    def discard(self) -> None:
+        """Throw the staged files away."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def commit_path(folder: RunFolder, chunk: str) -> Path:
+    """Where the commit record of a chunk lies."""
+    return folder.state / "commits" / f"{chunk}.json"
+
+
+def load_commit(path: Path) -> Commit:
+    """Read a commit record."""
+    fields = orjson.loads(path.read_bytes())
+    fields["files"] = [ShardFile(**file) for file in fields["files"]]
+    return Commit(**fields)
+
+
+def load_commits(folder: RunFolder) -> Iterator[Commit]:
+    """All commit records of the run, of every pass, by name."""
+    for name in sorted(_names(folder.state / "commits")):
+        yield load_commit(folder.state / "commits" / name)
+
+
+def committed_chunks(folder: RunFolder) -> dict[int, set[int]]:
+    """Committed chunk numbers of this pass, by unit; one listing, nothing is opened."""
+    done: dict[int, set[int]] = {}
+    for name in _names(folder.state / "commits"):
+        if (numbers := folder.parse_name(name.removesuffix(".json"))) is not None:
+            done.setdefault(numbers[0], set()).add(numbers[1])
+    return done
+
+
+def finished_units(folder: RunFolder) -> set[int]:
+    """Units of this pass whose last chunk is known to be committed."""
+    parsed = (folder.parse_name(name) for name in _names(folder.state / "finished"))
+    return {numbers[0] for numbers in parsed if numbers is not None}
+
+
+def pending_units(folder: RunFolder, units: Iterable[Unit]) -> Iterator[tuple[Unit, set[int]]]:
+    """Units that this pass has not finished, each with the numbers of its committed chunks."""
+    finished, committed = finished_units(folder), committed_chunks(folder)
+    for unit in units:
+        done = committed.get(unit.number, set())
+        if unit.number in finished:
+            continue
+        # Its worker may have died between committing the last chunk and saying so.
+        whole = bool(done) and done == set(range(len(done)))
+        if whole and load_commit(commit_path(folder, folder.chunk_name(unit.number, max(done)))).last:
+            mark_finished(folder, unit.number)
+            continue
+        yield unit, done
+
+
+def mark_finished(folder: RunFolder, unit: int) -> None:
+    """Remember that a unit's last chunk is committed; only spares the next launch from opening its record."""
+    (folder.state / "finished" / folder.unit_name(unit)).touch()
+
+
+def place_files(folder: RunFolder, staged: Path, record: Commit) -> None:
+    """Move what is staged for a committed chunk to its place; what was moved before a crash is there already."""
+    for file in record.files:
+        if (staged / file.path).exists():
+            folder.place(staged / file.path, file.path)
+
+
+def recover(folder: RunFolder, units: set[int] | None = None) -> None:
+    """Finish or undo what a killed process left behind; no process may be working on these units.
+
+    Args:
+        folder: the run folder.
+        units: only these units (of any pass); None for all, under the run's lock.
+    """
+
+    def mine(chunk: str) -> bool:
+        return units is None or int(chunk.split("-")[-2]) in units
+
+    for staged in (folder.state / "staging").iterdir():
+        chunk, _, token = staged.name.rpartition(".")
+        if not mine(chunk):
+            continue
+        path = commit_path(folder, chunk)
+        if path.exists() and (record := load_commit(path)).token == token:
+            place_files(folder, staged, record)
+        shutil.rmtree(staged, ignore_errors=True)
+    for journal in (folder.state / "journal").iterdir():
+        if mine(journal.stem) and commit_path(folder, journal.stem).exists():
+            journal.unlink(missing_ok=True)
+
+
+def _names(folder: Path) -> list[str]:
+    """File names in a folder, without those that are still being written."""
+    with scandir(folder) as entries:
+        return [entry.name for entry in entries if not entry.name.startswith(".")]

@@ -1,0 +1,133 @@
+"""The reader: this task's units of the plan, row by row, as documents that know where they came from.
+
+Chunks that are committed are passed over by position. Every other row is either a document with a lineage, or a refusal
+with a reason in its chunk's ledger: empty text, text that is no string, a line that is no JSON. Nothing is materialised
+on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from datatrove.data import Document
+from datatrove.pipeline.base import PipelineStep
+
+from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal
+from blocks.shards.commit import pending_units
+from blocks.shards.folder import RunFolder
+from blocks.shards.plan import Unit, load_plan
+from blocks.shards.rows import BadRow, read_rows
+from blocks.shards.where import Where
+
+
+class ReadUnits(PipelineStep):
+    """Read what the plan gives this task: every `world_size`-th unit, from unit `rank` on.
+
+    Args:
+        folder: the run folder; its plan must have been written.
+        chunk_size: rows per chunk; the same for the whole run.
+        text_column: column with the text.
+        id_column: column with the id; a row without one becomes `{file}:{row}`.
+        where: rows must match all of these.
+        columns: further columns to keep in the documents' metadata, for filters that need them.
+        source_dataset: what `metadata["source_dataset"]` says.
+    """
+
+    name = "finemill units"
+    type = "📖 - READER"
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        chunk_size: int,
+        text_column: str = "text",
+        id_column: str = "id",
+        where: Sequence[Where] = (),
+        columns: Sequence[str] = (),
+        source_dataset: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.chunk_size = chunk_size
+        self.text_column, self.id_column = text_column, id_column
+        self.where = tuple(where)
+        self.columns = tuple(columns)
+        self.source_dataset = source_dataset
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+        """Yield the documents of every chunk that is not committed yet, in order."""
+        if data:
+            raise ValueError("ReadUnits must be the first step of a pipeline")
+        units = load_plan(self.folder.state / "plan.jsonl")
+        for unit, done in pending_units(self.folder, units[rank::world_size]):
+            yield from self._read_unit(unit, done)
+
+    def _read_unit(self, unit: Unit, done: set[int]) -> Iterator[Document]:
+        k = next(k for k in range(len(done) + 1) if k not in done)
+        start = unit.start + k * self.chunk_size
+        rows = _with_end(read_rows(unit.file, start, unit.stop, self._needed()))
+        chunk: OpenChunk | None = None
+        for offset, (row, is_last) in enumerate(rows, start=k * self.chunk_size):
+            number, place = divmod(offset, self.chunk_size)
+            if number not in done:
+                if chunk is None:
+                    chunk, seen = OpenChunk(self.folder, unit.number, number), set[str]()
+                document = None if row is None else self._document(row, chunk, place, unit, offset, seen)
+                if document is not None:
+                    yield document
+            if is_last or place == self.chunk_size - 1:
+                if chunk is not None:
+                    chunk.last_of_unit = is_last
+                    chunk.read_to_end = True
+                chunk = None
+
+    def _needed(self) -> list[str]:
+        return list(dict.fromkeys([self.text_column, self.id_column, *(w.column for w in self.where), *self.columns]))
+
+    def _document(
+        self, row: dict[str, Any] | BadRow, chunk: OpenChunk, place: int, unit: Unit, offset: int, seen: set[str]
+    ) -> Document | None:
+        """The row as a document, or None after the ledger has been told why not."""
+        position = f"{unit.file.name}:{unit.start + offset}"
+        if isinstance(row, BadRow):
+            chunk.refuse_row(place, Refusal(row.reason, id=position, raw=row.raw))
+            return None
+        if not all(where(row) for where in self.where):
+            chunk.exclude()
+            return None
+        found = row.get(self.id_column)
+        document_id = position if found is None or found == "" else str(found)
+        if document_id in seen:
+            document_id = f"{document_id}#{place}"
+        seen.add(document_id)
+        text = row.get(self.text_column)
+        if not isinstance(text, str) or not text.strip():
+            reason = "no_text" if text is None else "empty_text" if isinstance(text, str) else "text_is_no_string"
+            chunk.refuse_row(place, Refusal(reason, id=document_id, raw="" if text is None else str(text)))
+            return None
+        metadata = {name: row[name] for name in self.columns if name in row}
+        metadata |= {"source_dataset": self.source_dataset, LINEAGE: chunk.hand_out(place, document_id)}
+        self.stat_update("documents")
+        return Document(text=text, id=document_id, metadata=metadata)
+
+
+def first_text(units: Sequence[Unit], text_column: str, where: Sequence[Where]) -> str | None:
+    """The text of the first row of a plan that has one and matches; for a look, not for work."""
+    for unit in units:
+        columns = [text_column, *(found.column for found in where)]
+        for row in read_rows(unit.file, unit.start, unit.stop, columns):
+            if isinstance(row, dict) and all(matches(row) for matches in where):
+                text = row.get(text_column)
+                if isinstance(text, str) and text.strip():
+                    return text
+    return None
+
+
+def _with_end(rows: Iterator[dict[str, Any] | BadRow]) -> Iterator[tuple[dict[str, Any] | BadRow | None, bool]]:
+    """Each row with whether it is the last one; an empty input is one `None` that is the last."""
+    current: dict[str, Any] | BadRow | None = next(rows, None)
+    for following in rows:
+        yield current, False
+        current = following
+    yield current, True

@@ -1,0 +1,120 @@
+"""Rows out of files: JSON Lines (plain, gzip, zstd) and Parquet, streamed, with damage told apart from a bad network.
+
+A row that cannot be read is a row all the same: it keeps its position and is reported with a reason, because positions
+are what plans, chunks and limits are made of. Blank lines are no rows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import IO, Any
+
+import fsspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from blocks.shards.source import InputFile
+
+CORRUPT = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, pa.ArrowInvalid)
+"""What damaged data raises; any other OSError is the file system's and worth another try."""
+
+READ_ROWS = 1000
+"""Rows decoded at a time from Parquet: datatrove's batch size, small next to a row group."""
+
+
+class BadRow:
+    """A row that is there but cannot be used, with its reason and what could be read of it."""
+
+    def __init__(self, reason: str, raw: str = "") -> None:
+        self.reason, self.raw = reason, raw
+
+
+def json_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a stream that are not blank."""
+    for line in stream:
+        if not line.isspace():
+            yield line
+
+
+@contextmanager
+def parquet_file(file: InputFile) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file through fsspec."""
+    with fsspec.open(file.url, "rb") as stream, pq.ParquetFile(stream) as parquet:
+        yield parquet
+
+
+def columns_of_first_row(file: InputFile) -> list[str] | None:
+    """Column names of the first readable row; None when there is none."""
+    try:
+        if file.format == "parquet":
+            with parquet_file(file) as parquet:
+                return list(parquet.schema_arrow.names)
+        with file.open() as stream:
+            for line in json_lines(stream):
+                row = parse_line(line)
+                if isinstance(row, dict):
+                    return list(row)
+    except CORRUPT:
+        return None
+    return None
+
+
+def parse_line(line: bytes) -> dict[str, Any] | BadRow:
+    """One line of JSON as a row."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        try:
+            raw = line.decode()
+        except UnicodeDecodeError:
+            return BadRow("invalid_utf8", line.decode(errors="replace"))
+        return BadRow("invalid_json", raw)
+    return row if isinstance(row, dict) else BadRow("not_an_object", line.decode(errors="replace"))
+
+
+def read_rows(
+    file: InputFile, start: int, stop: int | None, columns: Sequence[str]
+) -> Iterator[dict[str, Any] | BadRow]:
+    """The rows `start` to `stop` of a file, one item per row position.
+
+    Damage that makes the rest of the file unreadable is one last `BadRow("unreadable_rest")`.
+
+    Args:
+        file: the file.
+        start: first row position; earlier rows are passed over unparsed.
+        stop: position after the last; None reads to the end.
+        columns: columns to read from Parquet; those that a file lacks are absent from its rows.
+    """
+    try:
+        if file.format == "jsonl":
+            with file.open() as stream:
+                yield from map(parse_line, islice(json_lines(stream), start, stop))
+        else:
+            yield from _read_parquet(file, start, stop, columns)
+    except CORRUPT as error:
+        yield BadRow("unreadable_rest", f"{type(error).__name__}: {error}")
+
+
+def _read_parquet(
+    file: InputFile, start: int, stop: int | None, columns: Sequence[str]
+) -> Iterator[dict[str, Any] | BadRow]:
+    with parquet_file(file) as parquet:
+        names = [name for name in columns if name in parquet.schema_arrow.names]
+        position = 0
+        for group in range(parquet.num_row_groups):
+            size = parquet.metadata.row_group(group).num_rows
+            if position + size <= start or (stop is not None and position >= stop):
+                position += size
+                continue
+            for batch in parquet.iter_batches(READ_ROWS, row_groups=[group], columns=names):
+                first = max(start - position, 0)
+                last = batch.num_rows if stop is None else min(batch.num_rows, stop - position)
+                position += batch.num_rows
+                if first < last:
+                    yield from batch.slice(first, last - first).to_pylist()

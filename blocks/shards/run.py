@@ -1,0 +1,102 @@
+"""The run record, `run.yaml`: what this run is, so that nobody continues it as something else.
+
+The *fingerprint* holds everything that shapes a sample. A launch with another fingerprint is refused and told what
+differs. Workers, windows, URLs and the limit are not part of it. Formats may be added later: they become a further
+*pass* over the same plan with commit records of its own, and what was committed before stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+
+from blocks.shards.folder import RunError, RunFolder
+
+
+@dataclass
+class RunRecord:
+    """The content of `run.yaml`.
+
+    Args:
+        fingerprint: what shapes samples, by name; plain YAML values.
+        formats: hash of what makes each format (its prompt), by name.
+        pins: names resolved at the first launch (commit hashes of dataset and model) that later launches use.
+        passes: names of the formats of each pass.
+        config: the first launch's options, for people.
+    """
+
+    fingerprint: dict[str, Any]
+    formats: dict[str, str]
+    pins: dict[str, Any]
+    passes: list[list[str]]
+    config: dict[str, Any]
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    finemill: str = field(default_factory=lambda: version("finemill"))
+
+
+def load_run(folder: RunFolder) -> RunRecord | None:
+    """The run that lives in `folder`, None when there is none yet.
+
+    Raises:
+        RunError: `run.yaml` is there but is not one of ours.
+    """
+    content = folder.read_output("run.yaml")
+    if content is None:
+        return None
+    try:
+        return RunRecord(**yaml.safe_load(content))
+    except (yaml.YAMLError, TypeError) as error:
+        raise RunError(f"{folder.output}/run.yaml cannot be read: {error}") from error
+
+
+def begin_run(
+    folder: RunFolder,
+    fingerprint: Mapping[str, Any],
+    formats: Mapping[str, str],
+    pins: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> RunRecord:
+    """Create the run's record, or hold this launch against it; new formats are added as a pass.
+
+    Raises:
+        RunError: the run is another one; the message lists what differs.
+    """
+    record = load_run(folder)
+    if record is None:
+        record = RunRecord(dict(fingerprint), dict(formats), dict(pins), [list(formats)], dict(config))
+    else:
+        _compare(folder, record, fingerprint, formats)
+        added = [name for name in formats if name not in record.formats]
+        if not added:
+            return record
+        record.formats.update({name: formats[name] for name in added})
+        record.passes.append(added)
+    content = yaml.safe_dump(asdict(record), sort_keys=False, allow_unicode=True)
+    folder.write_output("run.yaml", content.encode())
+    return record
+
+
+def _compare(folder: RunFolder, record: RunRecord, fingerprint: Mapping[str, Any], formats: Mapping[str, str]) -> None:
+    differences = [
+        f"{name}: {record.fingerprint.get(name)!r} there, {fingerprint.get(name)!r} now"
+        for name in dict.fromkeys([*record.fingerprint, *fingerprint])
+        if record.fingerprint.get(name) != fingerprint.get(name)
+    ]
+    differences += [
+        f"the prompt {name!r} was {record.formats[name]} and is {formats[name]} now"
+        for name in formats
+        if record.formats.get(name, formats[name]) != formats[name]
+    ]
+    missing = [name for name in record.formats if name not in formats]
+    if missing:
+        differences.append(f"formats {', '.join(missing)} are part of the run and not asked for now")
+    if differences:
+        raise RunError(
+            f"{folder.output} holds another run: {'; '.join(differences)}. Use the same options to continue it, or "
+            f"another --output to start anew"
+        )

@@ -1,0 +1,115 @@
+"""What `--input` means: which files, in which format, at which revision.
+
+Local paths and globs, `s3://…` and `hf://datasets/org/name[@revision]/…` all go through fsspec; a Hub revision is
+resolved to its commit hash once and stays in every path from then on, so that an update of the dataset can not shift
+rows between two launches of a run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import fsspec
+from fsspec.core import has_magic, url_to_fs
+
+from blocks.shards.folder import RunError
+
+SUFFIXES: dict[str, Literal["parquet", "jsonl"]] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".jsonl.zst": "jsonl",
+    ".ndjson": "jsonl",
+    ".json.gz": "jsonl",
+}
+COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+
+_HUB_DATASET = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?P<path>/.*)?$")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file.
+
+    Args:
+        url: how fsspec opens it.
+        name: its path relative to the input's root; ids of documents without one are made of it.
+        format: how to read it.
+        size: bytes, to notice that a file changed under a running plan.
+    """
+
+    url: str
+    name: str
+    format: Literal["parquet", "jsonl"]
+    size: int
+
+    def open(self) -> Any:
+        """Open the file for reading bytes, decompressed."""
+        compression = next((value for suffix, value in COMPRESSION.items() if self.url.endswith(suffix)), None)
+        return fsspec.open(self.url, "rb", compression=compression).open()
+
+
+def pin(source: str) -> str:
+    """The input with a Hub dataset's revision resolved to its commit hash; anything else unchanged.
+
+    Raises:
+        RunError: the dataset or revision does not exist or the Hub cannot be reached.
+    """
+    match = _HUB_DATASET.match(source)
+    if match is None:
+        return source
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    repo, revision = match["repo"], match["revision"]
+    try:
+        sha = HfApi().dataset_info(repo, revision=revision).sha
+    except RepositoryNotFoundError as error:
+        raise RunError(f"no dataset {repo} (revision {revision or 'main'}) on the Hub, or no access to it") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise RunError(f"cannot ask the Hub for {repo}: {error}") from error
+    return f"hf://datasets/{repo}@{sha}{match['path'] or ''}"
+
+
+def dataset_name(source: str) -> str:
+    """What `source_dataset` says: the Hub repository, or the input as the user typed it."""
+    match = _HUB_DATASET.match(source)
+    return match["repo"] if match else source
+
+
+def list_files(source: str) -> list[InputFile]:
+    """The files of an input (a file, a folder or a glob), sorted by name.
+
+    Raises:
+        RunError: the path does not exist, or holds no file of a known format.
+    """
+    try:
+        fs, path = url_to_fs(source)
+    except (ImportError, ValueError) as error:
+        raise RunError(f"cannot open --input {source}: {error}") from error
+    if has_magic(path):
+        root = path[: re.search(r"[*?\[{]", path).start()].rpartition("/")[0]  # type: ignore[union-attr] # it has magic
+        found = fs.glob(path, detail=True)
+    elif fs.isdir(path):
+        root, found = path, fs.find(path, detail=True)
+    elif fs.exists(path):
+        root, found = path.rpartition("/")[0], {path: fs.info(path)}
+    else:
+        raise RunError(f"--input {source} does not exist")
+    explicit = len(found) == 1 and not has_magic(path) and path in found
+    files = []
+    for name, info in sorted(found.items()):
+        suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
+        if info["type"] != "file" or (suffix is None and not explicit):
+            continue
+        if suffix is None:
+            raise RunError(f"--input {source}: unknown file format; known are {', '.join(SUFFIXES)}")
+        relative = name[len(root) :].lstrip("/")
+        if any(part.startswith((".", "_")) for part in relative.split("/")):
+            continue  # caches and markers that tools leave beside data
+        files.append(InputFile(fs.unstrip_protocol(name), relative, SUFFIXES[suffix], int(info["size"] or 0)))
+    if not files:
+        raise RunError(f"--input {source} matches no file that ends in {', '.join(SUFFIXES)}")
+    return files

@@ -1,0 +1,86 @@
+"""The summary of a run, computed from its commit records and nothing else."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from blocks.shards.chunk import Tally
+from blocks.shards.commit import load_commits, pending_units
+from blocks.shards.folder import RunFolder
+from blocks.shards.plan import Unit
+from blocks.shards.run import RunRecord
+
+
+def log_launch(folder: RunFolder) -> None:
+    """Note that a launch begins now."""
+    with (folder.state / "launches.jsonl").open("ab") as file:
+        file.write(orjson.dumps({"at": time.time()}) + b"\n")
+
+
+def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> dict[str, Any]:
+    """Count the run and write `summary.json`.
+
+    Documents are counted in the first pass (later passes read the same ones), samples and tokens in all of them.
+
+    Returns:
+        `read`, `done`, `written` (by format), `rejected` and `failed` (by reason, documents and samples together),
+        `prompt_tokens`, `completion_tokens`, `seconds` (wall clock from each launch to its last commit), `complete`,
+        and both balances in full under `documents` and `samples`.
+
+    Raises:
+        RunError: a balance does not hold.
+    """
+    first, total = Tally(), Tally()
+    launches = _launches(folder)
+    last_commit: dict[int, float] = {}
+    chunks = 0
+    for commit in load_commits(folder):
+        chunks += 1
+        total.add(commit.tally)
+        if not commit.chunk.startswith("p"):
+            first.add(commit.tally)
+        launch = bisect_right(launches, commit.at) - 1
+        last_commit[launch] = max(last_commit.get(launch, 0.0), commit.at)
+    total.check()
+    seconds = sum(max(0.0, at - launches[launch]) for launch, at in last_commit.items() if launch >= 0)
+    documents, samples = first.as_dict()["documents"], total.as_dict()["samples"]
+    tokens = total.numbers["completion_tokens"]
+    summary = {
+        "complete": all(not any(pending_units(folder.for_pass(n), units)) for n in range(len(record.passes))),
+        "read": documents["read"],
+        "done": documents["done"],
+        "written": samples["written"],
+        "rejected": _by_reason(documents["rejected"], samples["rejected"]),
+        "failed": _by_reason(documents["failed"], samples["failed"]),
+        "requests": total.numbers["requests"],
+        "prompt_tokens": total.numbers["prompt_tokens"],
+        "completion_tokens": tokens,
+        "seconds": round(seconds, 1),
+        "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "chunks": chunks,
+        "documents": documents,
+        "samples": samples,
+    }
+    folder.write_output("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+    return summary
+
+
+def _launches(folder: RunFolder) -> list[float]:
+    try:
+        lines = (folder.state / "launches.jsonl").read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return sorted(orjson.loads(line)["at"] for line in lines)
+
+
+def _by_reason(documents: dict[str, int], samples: dict[str, dict[str, int]]) -> dict[str, int]:
+    reasons = Counter(documents)
+    for counts in samples.values():
+        reasons.update(counts)
+    return dict(reasons.most_common())

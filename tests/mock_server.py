@@ -1,0 +1,140 @@
+"""A scripted model server, a process of its own: what it answers depends on the request alone.
+
+    python tests/mock_server.py --log requests.jsonl [--latency 0.05] [--port 0]
+
+It prints its URL. Every answer is about the document it was asked about, and is written to the log (time, status, hash
+of the body) just before it is sent. Markers in a prompt script what happens:
+
+    MOCK-STATUS-<code>     answer with this HTTP status, always
+    MOCK-ONCE-<code>       … the first time this body is asked, 200 afterwards
+    MOCK-FINISH-<reason>   finish reason, such as length
+    MOCK-SAY-<word>        the answer: empty, fence, refusal, think, echo
+    MOCK-HANG              never answer
+    MOCK-CLOSE             close the connection in the middle of the answer's body
+    MOCK-GARBAGE           answer 200 with something that is no JSON
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from aiohttp import web
+
+SAYINGS = {
+    "empty": "  \n",
+    "fence": "Sure! Here is the FAQ:\n\n```markdown\nWhat is it?\nA thing.\n```",
+    "refusal": "I'm sorry, but I cannot help with that request.",
+    "think": "<think>Let me see.</think>The answer of a thinker.",
+}
+
+
+class Mock:
+    def __init__(self, log: str, latency: float, models: list[str], key: str | None, prefix: str) -> None:
+        self.log = Path(log).open("a", buffering=1) if log else None
+        self.latency, self.models, self.key, self.prefix = latency, models, key, prefix
+        self.seen: set[str] = set()
+
+    def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
+        if self.log:
+            entry = {
+                "at": time.time(),
+                "status": status,
+                "hash": digest,
+                "seed": body.get("seed"),
+                "model": body.get("model"),
+            }
+            self.log.write(json.dumps(entry) + "\n")
+
+    async def list_models(self, request: web.Request) -> web.Response:
+        if refused := self.refuse_key(request):
+            return refused
+        return web.json_response({"data": [{"id": name, "object": "model"} for name in self.models]})
+
+    def refuse_key(self, request: web.Request) -> web.Response | None:
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": {"message": "invalid api key"}}, status=401)
+        return None
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        if refused := self.refuse_key(request):
+            return refused
+        raw = await request.read()
+        body = json.loads(raw)
+        digest = xxhash.xxh3_64_hexdigest(raw)
+        if body["model"] not in self.models:
+            return web.json_response({"error": {"message": f"no model {body['model']}"}}, status=404)
+        prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        first, self.seen = digest not in self.seen, self.seen | {digest} if "MOCK-ONCE" in prompt else self.seen
+        if self.latency:
+            await asyncio.sleep(self.latency * (0.5 + int(digest[:4], 16) / 0xFFFF))
+        status = re.search(r"MOCK-STATUS-(\d+)", prompt) or (first and re.search(r"MOCK-ONCE-(\d+)", prompt))
+        if status:
+            self.note(int(status[1]), digest, body)
+            headers = {"Retry-After": "1"} if status[1] == "429" else {}
+            message = "This model's maximum context length is 8192 tokens" if "CONTEXT" in prompt else "scripted error"
+            return web.json_response({"error": {"message": message}}, status=int(status[1]), headers=headers)
+        if "MOCK-HANG" in prompt:
+            await asyncio.sleep(3600)
+        if "MOCK-GARBAGE" in prompt:
+            return web.Response(text="<html>not json")
+        if "MOCK-CLOSE" in prompt:
+            response = web.StreamResponse(headers={"Content-Length": "1000"})
+            await response.prepare(request)
+            await response.write(b'{"choices": [')
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        saying = re.search(r"MOCK-SAY-(\w+)", prompt)
+        text = (
+            prompt
+            if saying and saying[1] == "echo"
+            else SAYINGS[saying[1]]
+            if saying
+            else f"Answer {digest}: {prompt[-40:]}"
+        )
+        finish = re.search(r"MOCK-FINISH-(\w+)", prompt)
+        self.note(200, digest, body)
+        content = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
+        return web.json_response(
+            {
+                "choices": [{"index": 0, "finish_reason": finish[1] if finish else "stop", **content}],
+                "usage": {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4},
+            }
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--log", default="")
+    parser.add_argument("--latency", type=float, default=0.0, help="mean seconds; the spread depends on the request")
+    parser.add_argument("--models", default="mock")
+    parser.add_argument("--key", default=None)
+    parser.add_argument("--prefix", default="/v1")
+    options = parser.parse_args()
+
+    async def serve() -> None:
+        mock = Mock(options.log, options.latency, options.models.split(","), options.key, options.prefix)
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_get(f"{options.prefix}/models", mock.list_models)
+        app.router.add_post(f"{options.prefix}/chat/completions", mock.complete)
+        app.router.add_post(f"{options.prefix}/completions", mock.complete)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", options.port, backlog=4096)
+        await site.start()
+        print(f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}", flush=True)  # type: ignore[union-attr]
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()
