@@ -174,9 +174,11 @@ class ModelTokenizer(TokenCounter):
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        config: dict[str, Any] = json.loads(
-            read_model_file(self.source, "tokenizer_config.json", self.revision) or "{}"
-        )
+        text = read_model_file(self.source, "tokenizer_config.json", self.revision)
+        try:
+            config: dict[str, Any] = json.loads(text or "{}")
+        except ValueError as error:
+            raise ValueError(f"the tokenizer_config.json of {self.source} cannot be read: {error}") from error
         return config
 
     @cached_property
@@ -201,12 +203,18 @@ class ModelTokenizer(TokenCounter):
 
         Without a template that can be rendered: the contents and a margin of 64 tokens.
         """
-        if self._template is not None:
-            try:
-                return self.count(render_chat(self._template, template_tokens(self._config), messages, options or {}))
-            except Exception:  # a template is foreign code
-                pass
-        return sum(self.count(message["content"]) for message in messages) + TEMPLATE_MARGIN
+        rendered = self._render(messages, options or {})
+        if rendered is None:
+            return sum(self.count(message["content"]) for message in messages) + TEMPLATE_MARGIN
+        return self.count(rendered)
+
+    def _render(self, messages: Sequence[Message], options: Mapping[str, Any]) -> str | None:
+        if self._template is None:
+            return None
+        try:
+            return render_chat(self._template, template_tokens(self._config), messages, options)
+        except Exception:  # a template is foreign code
+            return None
 
     def fits(self, text: str, room: int) -> bool:
         """Whether the text has at most `room` tokens; tokenises only when its UTF-8 bytes leave a doubt."""
@@ -221,11 +229,11 @@ class ModelTokenizer(TokenCounter):
             return start
         size = 5 * room + 64  # English has 4 to 5 characters per token
         while True:
-            offsets = self._tokenizer.encode(text[start : start + size], add_special_tokens=False).offsets
-            if len(offsets) > room:
+            encoding = self._tokenizer.encode(text[start : start + size], add_special_tokens=False)
+            if len(encoding) > room:
                 # The start of the first token too many, not the end of the last one that fits: a character made of
                 # several tokens (bytes) then stays whole.
-                return start + int(offsets[room][0])
+                return start + int(encoding.offsets[room][0])
             if start + size >= len(text):
                 return len(text)
             size *= 2
@@ -249,5 +257,6 @@ def load_tokenizer(name_or_path: str | None, revision: str | None = None) -> Tok
     if name_or_path is None:
         return CharacterEstimate()
     tokenizer = ModelTokenizer(name_or_path, revision)
-    tokenizer.count("")  # fails here, in the launching process, rather than in every worker
+    # Reads every file, so that what is wrong shows here, in the launching process, and not in every worker.
+    tokenizer.count_chat([{"role": "user", "content": ""}])
     return tokenizer

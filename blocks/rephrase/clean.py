@@ -177,7 +177,7 @@ def trim_to_sentence(text: str) -> str:
     """The answer up to its last complete sentence, list line or table row; empty if there is none.
 
     A block of code that was not closed goes altogether, as do headings and introductions (`For example:`) that nothing
-    follows any more, and a table without rows.
+    follows any more, and a table without rows. Clean the answer first: a fence around the whole is such a block, too.
     """
     fences = list(_FENCE_LINE.finditer(text))
     if len(fences) % 2:

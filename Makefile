@@ -1,0 +1,45 @@
+# finemill: everything a newcomer needs. `make demo` and `make test` set themselves up in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_MODEL := demo/model
+
+.PHONY: install cpu demo test test-all lint bench clean
+
+# The core with its development tools: no torch, no vLLM.
+install: .venv/installed
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "finemill needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# A CPU build of torch and `transformers serve`, or one line of advice where that would fetch gigabytes of CUDA.
+cpu: install
+	@$(BIN)/python demo/install_cpu.py
+
+# The main job on bundled documents with a tiny model. Its weights are random: the text is noise that never stops by
+# itself, so answers are cut at 64 tokens and kept.
+demo: cpu
+	@$(BIN)/python demo/build_model.py $(DEMO_MODEL)
+	@echo "The demo model has random weights: what it writes is noise. It shows the machinery, not quality."
+	OMP_NUM_THREADS=1 $(BIN)/python pipelines/finephrase.py --config demo/demo.yaml
+
+test: cpu
+	$(BIN)/python -m pytest
+
+# What CI runs: every optional part is there, and a skipped test is a failure.
+test-all: cpu
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3,test-all]'
+	FINEMILL_NO_SKIPS=1 $(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	@echo "no benchmarks yet: they come with tests/bench"
+
+clean:
+	rm -rf .venv runs $(DEMO_MODEL)

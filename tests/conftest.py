@@ -1,0 +1,113 @@
+"""What several tests share: a scripted model server in its own process, documents, and a run's rows read back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FINEPHRASE = ROOT / "pipelines" / "finephrase.py"
+
+
+@dataclass
+class MockServer:
+    url: str
+    log: Path
+    process: subprocess.Popen[str]
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def start_mock(tmp_path: Path) -> Iterator[Callable[..., MockServer]]:
+    servers: list[MockServer] = []
+
+    def start(*options: str) -> MockServer:
+        log = tmp_path / f"requests-{len(servers)}.jsonl"
+        command = [sys.executable, str(ROOT / "tests" / "mock_server.py"), "--log", str(log), *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        servers.append(MockServer(process.stdout.readline().strip(), log, process))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def mock(start_mock: Callable[..., MockServer]) -> MockServer:
+    return start_mock()
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line of pipelines/finephrase.py."""
+    return [sys.executable, str(FINEPHRASE), *map(str, arguments)]
+
+
+def endpoint(server: MockServer) -> list[str]:
+    return ["--server", "endpoint", "--endpoint", server.url, "--tokenizer", "none"]
+
+
+def finephrase(*arguments: object, cwd: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the pipeline as a user does; output and errors together in `stdout`."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def documents(count: int, words: int = 30) -> list[dict[str, Any]]:
+    return [{"id": f"doc-{i}", "text": f"Document {i}. " + "Some words about it. " * (words // 4)} for i in range(count)]
+
+
+def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_parquet(path: Path, rows: Sequence[dict[str, Any]], row_group_size: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=row_group_size)
+    return path
+
+
+def shards(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every shard file, by its path in the run folder."""
+    return {
+        str(path.relative_to(run)): pq.read_table(path).to_pylist() for path in sorted((run / "shards").rglob("*.parquet"))
+    }
+
+
+def samples(run: Path) -> list[dict[str, Any]]:
+    return [row for rows in shards(run).values() for row in rows]
+
+
+def rejected(run: Path) -> list[dict[str, Any]]:
+    files = sorted((run / "rejected").rglob("*.parquet"))
+    return [row for path in files for row in pq.read_table(path).to_pylist()]
+
+
+def summary(run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return content
