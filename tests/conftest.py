@@ -77,7 +77,9 @@ def finephrase(*arguments: object, cwd: Path | None = None, **options: Any) -> s
 
 
 def documents(count: int, words: int = 30) -> list[dict[str, Any]]:
-    return [{"id": f"doc-{i}", "text": f"Document {i}. " + "Some words about it. " * (words // 4)} for i in range(count)]
+    return [
+        {"id": f"doc-{i}", "text": f"Document {i}. " + "Some words about it. " * (words // 4)} for i in range(count)
+    ]
 
 
 def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
@@ -95,7 +97,8 @@ def write_parquet(path: Path, rows: Sequence[dict[str, Any]], row_group_size: in
 def shards(run: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of every shard file, by its path in the run folder."""
     return {
-        str(path.relative_to(run)): pq.read_table(path).to_pylist() for path in sorted((run / "shards").rglob("*.parquet"))
+        str(path.relative_to(run)): pq.read_table(path).to_pylist()
+        for path in sorted((run / "shards").rglob("*.parquet"))
     }
 
 

@@ -156,21 +156,23 @@ def _without_fence(text: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _runs_of_words(instruction: str) -> frozenset[tuple[str, ...]]:
-    runs: set[tuple[str, ...]] = set()
-    for part in instruction.split(PLACEHOLDER):
-        runs.update(_runs(part))
-    return frozenset(runs)
-
-
-def _runs(text: str) -> zip[tuple[str, ...]]:
-    words = _WORD.findall(text.lower())
-    return zip(*(words[first:] for first in range(ECHO_WORDS)), strict=False)
+def _runs_of_words(instruction: str) -> tuple[frozenset[str], frozenset[tuple[str, ...]]]:
+    """All words of an instruction and all its runs of `ECHO_WORDS` words."""
+    parts = [_WORD.findall(part.lower()) for part in instruction.split(PLACEHOLDER)]
+    runs = {tuple(words[i : i + ECHO_WORDS]) for words in parts for i in range(len(words) - ECHO_WORDS + 1)}
+    return frozenset(word for run in runs for word in run), frozenset(runs)
 
 
 def _echoes(text: str, instruction: str) -> bool:
-    known = _runs_of_words(instruction)
-    return any(run in known for run in _runs(text))
+    known, runs = _runs_of_words(instruction)
+    words = _WORD.findall(text.lower())
+    # Every ECHO_WORDS-th word is part of any run: where it is not one of the instruction's, no run passes through.
+    for middle in range(ECHO_WORDS - 1, len(words), ECHO_WORDS):
+        if words[middle] in known:
+            for first in range(middle - ECHO_WORDS + 1, middle + 1):
+                if tuple(words[first : first + ECHO_WORDS]) in runs:
+                    return True
+    return False
 
 
 def trim_to_sentence(text: str) -> str:

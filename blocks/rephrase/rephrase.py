@@ -172,18 +172,16 @@ class Rephrase(Generate):
 
     def keep(self, answer: Answer, prompt: Prompt) -> tuple[str, str | None]:
         """The text to keep, and the reason for keeping nothing of it."""
-        text = answer.text
         if answer.finish_reason == "content_filter":
             return "", "content_filter"
-        if answer.finish_reason == "length":
-            if self.truncated_output == "reject":
-                return "", "cut_off"
-            if self.truncated_output == "trim":
-                text = trim_to_sentence(text)
-                if not text:
-                    return "", "cut_off"
-        cleaned = clean(text, prompt.text)
-        return cleaned.text, cleaned.reason
+        if answer.finish_reason == "length" and self.truncated_output == "reject":
+            return "", "cut_off"
+        cleaned = clean(answer.text, prompt.text)
+        text = cleaned.text
+        if cleaned.reason is None and answer.finish_reason == "length" and self.truncated_output == "trim":
+            text = trim_to_sentence(text)
+            return text, None if text else "cut_off"
+        return text, cleaned.reason
 
     def _provenance(self, prompt: Prompt, answer: Answer) -> dict[str, Any]:
         return {
