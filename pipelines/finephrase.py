@@ -73,7 +73,7 @@ def finephrase(
         str, typer.Option(help="Built-in prompts, separated by commas; 'none' for none.", rich_help_panel=ASK)
     ] = "faq,math,table,tutorial",
     prompt: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="Prompt file of your own, see prompts/README.md. Repeatable.", rich_help_panel=ASK),
     ] = None,
     server: Annotated[

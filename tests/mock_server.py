@@ -43,13 +43,8 @@ class Mock:
 
     def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
         if self.log:
-            entry = {
-                "at": time.time(),
-                "status": status,
-                "hash": digest,
-                "seed": body.get("seed"),
-                "model": body.get("model"),
-            }
+            fields = {name: value for name, value in body.items() if name not in ("messages", "prompt")}
+            entry = {"at": time.time(), "status": status, "hash": digest, "fields": fields}
             self.log.write(json.dumps(entry) + "\n")
 
     async def list_models(self, request: web.Request) -> web.Response:

@@ -22,7 +22,7 @@ from blocks.shards.commit import committed_chunks, pending_units, recover
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import Unit, extend_plan, load_plan, planned_rows, save_plan
 from blocks.shards.run import RunRecord
-from blocks.shards.source import InputFile
+from blocks.shards.source import InputFile, list_files
 from blocks.shards.summary import log_launch, summarize
 
 
@@ -78,6 +78,27 @@ class Launch:
     def summary(self) -> dict[str, Any]:
         """Compute `summary.json` from the commit records."""
         return summarize(self.folder, self.record, self.units)
+
+
+def plan_run(folder: RunFolder, source: str, chunk_size: int, limit: int | None = None) -> None:
+    """Prepare a run for a script of one's own: clear up after a kill, write or grow the plan.
+
+    Such a script runs alone on its folder, and does not change what shapes its samples between two launches: there is no
+    `run.yaml` to hold it to that.
+
+    Args:
+        folder: the run folder.
+        source: the input, as `--input` takes it.
+        chunk_size: rows per chunk; the same in `ReadUnits`.
+        limit: rows to plan, None for all.
+
+    Raises:
+        RunError: the folder cannot be written, or the input is missing or changed under the plan.
+    """
+    folder.prepare()
+    recover(folder)
+    path = folder.state / "plan.jsonl"
+    save_plan(path, extend_plan(load_plan(path), list_files(source), chunk_size, limit))
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def one_line_errors(console: Console) -> Iterator[None]:
     """Turn what a user can mend into one line (a server's log tail below it) and exit code 1."""
     try:
         yield
-    except (RunError, ServerError, FileNotFoundError, ValueError) as error:
+    except (RunError, ServerError, OSError, ValueError) as error:
         console.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from blocks.generate.endpoint import Endpoint
 from blocks.shards.folder import RunError
 
 
-def resolve(url: str, model: str | None, api_key_env: str | None) -> Endpoint:
+def resolve(url: str, model: str | None = None, api_key_env: str | None = None) -> Endpoint:
     """The endpoint at `url`.
 
     Args:

@@ -108,7 +108,7 @@ def load_prompt(name_or_path: str) -> Prompt:
     return _read(found[0])
 
 
-def load_prompts(names: str, files: Sequence[Path] = ()) -> list[Prompt]:
+def load_prompts(names: str, files: Sequence[str] = ()) -> list[Prompt]:
     """The prompts of `--formats` (names separated by commas, or `none`) and `--prompt` (files).
 
     Raises:
@@ -116,7 +116,7 @@ def load_prompts(names: str, files: Sequence[Path] = ()) -> list[Prompt]:
         ValueError: a file is not a usable prompt, there is none at all, or two have the same name.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
-    prompts = [load_prompt(name) for name in wanted] + [load_prompt(str(path.absolute())) for path in files]
+    prompts = [load_prompt(name) for name in wanted] + [load_prompt(str(Path(file).absolute())) for file in files]
     taken = [prompt.name for prompt in prompts]
     if not prompts:
         raise ValueError("there is no prompt: name some with --formats, or add a file with --prompt")

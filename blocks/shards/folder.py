@@ -133,7 +133,7 @@ class RunFolder:
         fs, root = url_to_fs(self.output)
         try:
             return bytes(fs.cat_file(f"{root}/{name}"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write_output(self, name: str, content: bytes) -> None:

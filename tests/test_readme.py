@@ -1,0 +1,127 @@
+"""The README's words, tried: every command and the example script run here, the make targets in CI."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT, documents, samples, summary, write_parquet
+from tests.generate.small_tokenizers import make_tokenizer
+
+README = (ROOT / "README.md").read_text()
+CI = (ROOT / ".ci" / "run").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines() if line]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder that looks like a checkout from where the commands are typed."""
+    for name in ("pipelines", "demo", "prompts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A hub with the dataset and the tokenizer that the README names."""
+    root = tmp_path / "hub"
+    rows = [{**row, "int_score": i % 6} for i, row in enumerate(documents(60))]
+    write_parquet(root / "datasets/HuggingFaceFW/fineweb-edu/sample/350BT/000.parquet", rows, row_group_size=25)
+    model = root / "models/HuggingFaceTB/SmolLM2-1.7B-Instruct"
+    make_tokenizer(model, "plain")
+    (model / "config.json").write_text(json.dumps({"max_position_embeddings": 8192}))
+    command = [sys.executable, str(ROOT / "tests" / "fake_hub.py"), str(root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield {"HF_ENDPOINT": process.stdout.readline().strip(), "HF_HOME": str(tmp_path / "hf")}
+    process.kill()
+    process.wait()
+
+
+def run(line: str, cwd: Path, **environment: str) -> str:
+    arguments = shlex.split(line)
+    assert arguments[0] == "python"
+    result = subprocess.run(
+        [sys.executable, *arguments[1:]],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+def test_make_targets_are_run_by_ci():
+    for line in commands():
+        if line.startswith("make "):
+            assert line in CI, f"{line} is in the README and not in .ci/run"
+    for target in re.findall(r"`make ([\w-]+)`", README):
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_only_known_commands():
+    assert {line.split()[0] for line in commands()} == {"make", "python"}
+
+
+def test_endpoint_command(checkout, mock):
+    (line,) = (line for line in commands() if "--endpoint" in line)
+    run(line.replace("http://localhost:8000", mock.url), checkout)
+    assert summary(checkout / "runs/mine")["written"] == {"faq": 20, "table": 20}
+
+
+def test_vllm_commands(checkout, hub, tmp_path):
+    if (Path(sys.executable).parent / "vllm").exists():
+        pytest.skip("the real vLLM would be started")
+    program = tmp_path / "bin" / "vllm"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
+    program.chmod(0o755)
+    environment = {**hub, "PATH": f"{program.parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "0"}
+    dry, real = (line for line in commands() if "hf://" in line)
+    assert "Document 4." in run(dry, checkout, **environment)
+    assert not (checkout / "runs").exists()
+    run(real, checkout, **environment)
+    rows = samples(checkout / "runs/finephrase")
+    assert {row["source_id"] for row in rows} == {f"doc-{i}" for i in range(20) if i % 6 >= 4}
+    assert {row["source_dataset"] for row in rows} == {"HuggingFaceFW/fineweb-edu"}
+    record = (checkout / "runs/finephrase/run.yaml").read_text()
+    assert re.search(r"fineweb-edu@[0-9a-f]{40}/sample", record)
+    assert re.search(r"model_revision: [0-9a-f]{40}", record)
+
+
+def test_example_script(checkout, mock):
+    (example,) = blocks("python")
+    assert example.count("\n    pipeline = [") == 1
+    script = checkout / "mine.py"
+    script.write_text(example.replace("http://localhost:8000", mock.url))
+    run("python mine.py", checkout)
+    folder = checkout / "runs/judged"
+    rows = samples(folder)
+    assert len(rows) == 56 and {row["format"] for row in rows} == {"faq", "tutorial"}
+    assert len(list((folder / "shards/faq").iterdir())) == 3
+    asked = len(mock.requests())
+    assert asked == 112  # two formats of 28 documents, and a judgement of each
+    run("python mine.py", checkout)
+    assert len(mock.requests()) == asked
+    assert pq.read_table(next((folder / "shards/faq").iterdir())).num_rows in (8, 10)
+    shutil.rmtree(folder)
