@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from datatrove.data import Document
 
 from blocks.shards import meter
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.journal import Journal
+from blocks.shards.tally import Tally
 
 LINEAGE = "lineage"
 """The metadata key that ties a document to the row it came from."""
@@ -54,80 +56,6 @@ class Refusal:
     detail: str = ""
 
 
-@dataclass
-class Tally:
-    """Counts of a chunk (or of many); `documents` and `samples` are the two balances."""
-
-    read: int = 0
-    done: int = 0
-    excluded: int = 0
-    document_refusals: dict[str, Counter[str]] = field(
-        default_factory=lambda: {"rejected": Counter(), "failed": Counter()}
-    )
-    requested: Counter[str] = field(default_factory=Counter)
-    written: Counter[str] = field(default_factory=Counter)
-    sample_refusals: dict[str, dict[str, Counter[str]]] = field(default_factory=lambda: {"rejected": {}, "failed": {}})
-    numbers: Counter[str] = field(default_factory=Counter)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "documents": {
-                "read": self.read,
-                "done": self.done,
-                "excluded": self.excluded,
-                **{kind: dict(sorted(reasons.items())) for kind, reasons in self.document_refusals.items()},
-            },
-            "samples": {
-                "requested": dict(sorted(self.requested.items())),
-                "written": dict(sorted(self.written.items())),
-                **{
-                    kind: {name: dict(sorted(reasons.items())) for name, reasons in sorted(formats.items())}
-                    for kind, formats in self.sample_refusals.items()
-                },
-            },
-            "numbers": dict(sorted(self.numbers.items())),
-        }
-
-    def add(self, other: dict[str, Any]) -> None:
-        """Add the counts of a commit record (`as_dict`)."""
-        documents, samples = other["documents"], other["samples"]
-        self.read += documents["read"]
-        self.done += documents["done"]
-        self.excluded += documents["excluded"]
-        self.requested.update(samples["requested"])
-        self.written.update(samples["written"])
-        self.numbers.update(other["numbers"])
-        for kind in ("rejected", "failed"):
-            self.document_refusals[kind].update(documents[kind])
-            for name, reasons in samples[kind].items():
-                self.sample_refusals[kind].setdefault(name, Counter()).update(reasons)
-
-    def check(self) -> None:
-        """Hold both balances against each other.
-
-        Raises:
-            RunError: a balance does not hold; the message carries the arithmetic.
-        """
-        refused = {kind: sum(reasons.values()) for kind, reasons in self.document_refusals.items()}
-        if self.read != self.done + refused["rejected"] + refused["failed"]:
-            raise RunError(
-                f"documents do not balance: read {self.read} != done {self.done} + rejected {refused['rejected']} "
-                f"+ failed {refused['failed']}; please report this as a bug"
-            )
-        names = {*self.requested, *self.written, *(n for formats in self.sample_refusals.values() for n in formats)}
-        for name in names:
-            rejected, failed = (
-                sum(self.sample_refusals[kind].get(name, {}).values()) for kind in ("rejected", "failed")
-            )
-            if self.requested[name] != self.written[name] + rejected + failed:
-                raise RunError(
-                    f"samples of {name!r} do not balance: requested {self.requested[name]} != written "
-                    f"{self.written[name]} + rejected {rejected} + failed {failed}; does a step between reader and "
-                    f"commit change metadata['{FORMAT}'] or copy documents?"
-                )
-
-
 class OpenChunk:
     """The ledger and the journal of one chunk while it is worked on.
 
@@ -143,7 +71,6 @@ class OpenChunk:
         self.tally = Tally()
         self.refusals: list[tuple[str, Refusal]] = []
         self.last_of_unit = False
-        self.read_to_end = False
         self._alive: dict[str, tuple[str, str]] = {}  # lineage → (id, format)
         self._lock = threading.Lock()
         self.journal = Journal(folder.state / "journal" / f"{self.name}.jsonl")
@@ -183,7 +110,7 @@ class OpenChunk:
             else:
                 self.tally.requested[parent_format] -= 1
             for child_lineage, child in made:
-                name = child.metadata.get(FORMAT, "")
+                name = format_of(child)
                 child.metadata[LINEAGE] = child_lineage
                 self._alive[child_lineage] = (child.id, name)
                 self.tally.requested[name] += 1
@@ -195,7 +122,8 @@ class OpenChunk:
     def refuse(self, lineage: str, refusal: Refusal) -> None:
         """Record that a document or sample ends here."""
         with self._lock:
-            refusal.id, name = refusal.id or self._alive[lineage][0], self._take(lineage)[1]
+            document_id, name = self._take(lineage)
+            refusal.id = refusal.id or document_id
             if is_document(lineage):
                 self._refuse(lineage, refusal)
             else:
@@ -207,7 +135,7 @@ class OpenChunk:
         lineage = document.metadata[LINEAGE]
         with self._lock:
             self._take(lineage)
-            name = document.metadata.get(FORMAT, "")
+            name = format_of(document)
             if is_document(lineage):  # a pipeline without a Generate step: the document is its own sample
                 self.tally.done += 1
                 self.tally.requested[name] += 1
@@ -255,7 +183,13 @@ class OpenChunk:
 
 
 _open: dict[str, OpenChunk] = {}
+_unfinished: dict[object, str] = {}  # streams that have begun and not ended → step
 _lock = threading.Lock()
+
+
+def format_of(document: Document) -> str:
+    """The kind of a sample; empty when its steps do not tell."""
+    return document.metadata.get(FORMAT) or ""
 
 
 def is_document(lineage: str) -> bool:
@@ -277,7 +211,10 @@ def open_chunk(name: str) -> OpenChunk:
     """
     chunk = _open.get(name)
     if chunk is None:
-        raise RunError(f"chunk {name} is not open in this process: reader and commit must run in the same task")
+        raise RunError(
+            f"chunk {name} is not open in this process: reader and commit must run in the same task, and the steps "
+            f"between them must keep the order of the documents"
+        )
     return chunk
 
 
@@ -287,10 +224,36 @@ def open_chunks() -> list[OpenChunk]:
         return list(_open.values())
 
 
+@contextmanager
+def stream_of(step: str) -> Iterator[None]:
+    """Around all that a step yields: remembers whether it came to its end or was stopped by a later step.
+
+    What a stopped step still holds must not be taken for dropped: the writer refuses to commit then.
+    """
+    stream = object()
+    _unfinished[stream] = step
+    yield
+    _unfinished.pop(stream, None)  # not reached when the step's generator is closed early
+
+
+def check_streams() -> None:
+    """Hold the end of the writer's stream against the steps before it.
+
+    Raises:
+        RunError: one of them was not asked for all it has.
+    """
+    for step in _unfinished.values():
+        raise RunError(
+            f"a step after {step!r} stopped before the end: between reader and commit, documents may be "
+            f"dropped one by one, but the stream must not be cut; use --limit to read less"
+        )
+
+
 def close_all() -> None:
     """Let go of every open chunk of this process; its journals keep what was answered."""
     with _lock:
         chunks = list(_open.values())
         _open.clear()
+        _unfinished.clear()
     for chunk in chunks:
         chunk.journal.close()

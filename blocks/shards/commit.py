@@ -1,20 +1,24 @@
 """Commits: how a chunk's files become part of the output, exactly once.
 
 The files of a chunk are staged in the state folder and synced; then a commit record that lists them with rows and
-hashes is created exclusively; then the files are moved into the output. A crash before the record leaves nothing that
-counts, a crash after it leaves moves that `recover` finishes. When two processes worked on the same chunk (a requeued
-job and its zombie), one record wins and the other's files are thrown away. Everything downstream trusts the records,
-never a listing.
+hashes is created exclusively; then the files are moved into the output. A crash or error before the record leaves
+nothing that counts, one after it leaves moves that `recover` finishes: so staged files are never thrown away on an
+error, only by whoever knows that no record refers to them. When two processes worked on the same chunk (a requeued job
+and its zombie), one record wins and the other's files are thrown away. Everything downstream trusts the records, never
+a listing.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from os import getpid, scandir
 from pathlib import Path
 from typing import Any
@@ -22,8 +26,14 @@ from typing import Any
 import orjson
 import xxhash
 
-from blocks.shards.folder import RunFolder, create_exclusively, sync
+from blocks.shards.folder import RunFolder, create_exclusively, sync, write_synced
 from blocks.shards.plan import Unit
+
+RECORD = "commit.json"
+"""Name of the commit record in the staging folder."""
+
+_CHUNK = re.compile(r"(?:p\d+-)?(\d+)-\d+")
+_TAKEN = ".recovered"
 
 
 @dataclass
@@ -79,7 +89,7 @@ class Staging:
 
     def describe(self, name: str, rows: int) -> ShardFile:
         """Sync a finished file and describe it for the record."""
-        path = self.file(name)
+        path = self.path / name
         sync(path)
         digest = xxhash.xxh3_64()
         with path.open("rb") as stream:
@@ -89,7 +99,13 @@ class Staging:
 
     def commit(self, record: Commit) -> bool:
         """Make the chunk part of the run; False when another process has committed it already."""
-        created = create_exclusively(commit_path(self.folder, record.chunk), orjson.dumps(asdict(record)))
+        # The record is written here and linked into its place: when `recover` has taken this folder from a process that
+        # was thought dead, that process cannot commit any more.
+        staged_record = self.path / RECORD
+        write_synced(staged_record, orjson.dumps(asdict(record)))
+        for folder in {(self.path / file.path).parent for file in record.files} | {self.path, self.path.parent}:
+            sync(folder)
+        created = create_exclusively(commit_path(self.folder, record.chunk), staged_record)
         if created:
             place_files(self.folder, self.path, record)
         self.discard()
@@ -113,9 +129,11 @@ def load_commit(path: Path) -> Commit:
 
 
 def load_commits(folder: RunFolder) -> Iterator[Commit]:
-    """All commit records of the run, of every pass, by name."""
-    for name in sorted(_names(folder.state / "commits")):
-        yield load_commit(folder.state / "commits" / name)
+    """All commit records of the run, of every pass, by name; read many at a time, for file systems with latency."""
+    paths = (folder.state / "commits" / name for name in sorted(_names(folder.state / "commits")))
+    with ThreadPoolExecutor(32) as pool:
+        while batch := list(islice(paths, 1000)):
+            yield from pool.map(load_commit, batch)
 
 
 def committed_chunks(folder: RunFolder) -> dict[int, set[int]]:
@@ -169,17 +187,20 @@ def recover(folder: RunFolder, units: set[int] | None = None) -> None:
     """
 
     def mine(chunk: str) -> bool:
-        return units is None or int(chunk.split("-")[-2]) in units
+        match = _CHUNK.fullmatch(chunk)  # network file systems put names of their own beside ours
+        return match is not None and (units is None or int(match[1]) in units)
 
-    for staged in (folder.state / "staging").iterdir():
-        chunk, _, token = staged.name.rpartition(".")
+    for staged in list((folder.state / "staging").iterdir()):
+        chunk, _, token = staged.name.removesuffix(_TAKEN).rpartition(".")
         if not mine(chunk):
             continue
+        # First take it away from its process, should that live after all, then see whether it has committed.
+        taken = staged.rename(staged.with_name(f"{chunk}.{token}{_TAKEN}"))
         path = commit_path(folder, chunk)
         if path.exists() and (record := load_commit(path)).token == token:
-            place_files(folder, staged, record)
-        shutil.rmtree(staged, ignore_errors=True)
-    for journal in (folder.state / "journal").iterdir():
+            place_files(folder, taken, record)
+        shutil.rmtree(taken, ignore_errors=True)
+    for journal in list((folder.state / "journal").iterdir()):
         if mine(journal.stem) and commit_path(folder, journal.stem).exists():
             journal.unlink(missing_ok=True)
 

@@ -18,8 +18,10 @@ prefix, `p1-<unit>-<k>`.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -29,6 +31,8 @@ from pathlib import Path
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+_NAME = re.compile(r"(?:p(\d+)-)?(\d+)(?:-(\d+))?")
 
 
 class RunError(Exception):
@@ -54,24 +58,23 @@ class RunFolder:
         """A run folder at `output`, its state in `output/state` unless told otherwise.
 
         Raises:
-            RunError: the output is remote and no local state folder is given, or it is on the Hub.
+            RunError: the output is remote and no local state folder is given, it is on the Hub, or nothing that is
+                installed can write there.
         """
         if output.startswith("hf://"):
             raise RunError(
                 "writing to hf:// directly would make one commit per file: write to a local folder or s3://, "
                 "then publish the finished shards"
             )
-        fs, path = url_to_fs(output)
+        try:
+            fs, path = url_to_fs(output)
+        except (ImportError, ValueError) as error:
+            raise RunError(f"cannot write to --output {output}: {error}") from error
         if isinstance(fs, LocalFileSystem):
-            return cls(path, Path(state) if state else Path(path) / "state")
+            return cls(path, Path(state).absolute() if state else Path(path) / "state")
         if state is None:
             raise RunError(f"--output {output} is not a local folder: give --state, a local or shared folder")
         return cls(output, Path(state).absolute())
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the output is on a local (or mounted) file system."""
-        return isinstance(url_to_fs(self.output)[0], LocalFileSystem)
 
     def for_pass(self, number: int) -> RunFolder:
         """The same run, seen by pass `number`."""
@@ -92,8 +95,10 @@ class RunFolder:
 
     def parse_name(self, name: str) -> tuple[int, ...] | None:
         """The numbers in a chunk's or unit's name, (unit, k) or (unit,); None for one of another pass."""
-        head, *numbers = name.split("-") if name.startswith("p") else ("p0", *name.split("-"))
-        return tuple(map(int, numbers)) if head == f"p{self.pass_number}" else None
+        match = _NAME.fullmatch(name)
+        if match is None or int(match[1] or 0) != self.pass_number:
+            return None
+        return tuple(int(number) for number in match.groups()[1:] if number is not None)
 
     def prepare(self) -> None:
         """Create the state folders.
@@ -102,8 +107,11 @@ class RunFolder:
             RunError: the folder cannot be written.
         """
         try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            there = set(os.listdir(self.state))  # on a slow file system every single look costs
             for name in ("commits", "finished", "journal", "staging", "logs", "servers"):
-                (self.state / name).mkdir(parents=True, exist_ok=True)
+                if name not in there:
+                    (self.state / name).mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(
                 f"cannot write the state folder {self.state}: {error.strerror}; choose another --output or --state"
@@ -159,12 +167,13 @@ class RunFolder:
             staged.unlink()
             return
         target = Path(root) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         try:
             staged.replace(target)
         except OSError as error:
-            if error.errno != 18:  # EXDEV: state and output on different file systems
+            if error.errno != errno.EXDEV:
                 raise
+            # State and output are on different file systems.
             copy = target.with_name(f".{target.name}.part")
             shutil.copyfile(staged, copy)
             sync(copy)
@@ -178,34 +187,46 @@ def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; they write entries through.
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
     finally:
         os.close(handle)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it, safe from a loss of power."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file and force it to disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content so that readers and crashes see either the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(part, content)
     part.replace(path)
     sync(path.parent)
 
 
-def create_exclusively(path: Path, content: bytes) -> bool:
-    """Create a file with its whole content, or do nothing if it exists; True when this call created it."""
-    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def create_exclusively(path: Path, staged: Path) -> bool:
+    """Give a whole, synced file the name `path` too, unless something has that name; True when this call did it."""
     try:
-        os.link(part, path)
+        os.link(staged, path)
     except FileExistsError:
-        return False
-    finally:
-        part.unlink()
+        # NFS says so as well when it did create the link and its first reply was lost: the count of links is the truth.
+        if staged.stat().st_nlink == 1:
+            return False
     sync(path.parent)
     return True

@@ -1,9 +1,9 @@
 """The journal: what the model answered for a chunk that is not committed yet.
 
-One append-only file per open chunk, one line per answer: `<xxh3-64 of the rest, hex> <JSON>`. A line is the unit of
-damage: on replay a torn tail is cut off and a line whose checksum does not hold is skipped (it costs one repeated
-request, nothing else). Replay keeps only `key → offset` in memory and reads an answer when it is asked for, so a
-journal of any size replays in some 200 bytes per request.
+One append-only file per open chunk, one line per answer: `<xxh3-64 of the rest, hex> <key, hex> <JSON>`. A line is the
+unit of damage: on replay a torn tail is cut off and a line whose checksum does not hold is skipped (it costs one
+repeated request, nothing else). Replay keeps only the key and the place of each answer in memory and reads an answer
+when it is asked for, so a journal of any size replays in some 200 bytes per request.
 
 Writing and syncing happen in one thread per process (`Syncer`): it collects what arrived during `PERIOD` and writes it
 with one fdatasync, so that the event loop never touches the disk and an answer is safe well within a second.
@@ -16,6 +16,8 @@ import fcntl
 import os
 import threading
 import time
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -28,25 +30,28 @@ from blocks.shards.folder import RunError
 PERIOD = 0.2
 """Seconds between syncs while answers arrive; the promise to users is one second."""
 
+_CHECKSUM, _KEY = 16, 32  # hexadecimal digits
+_LENGTH_BITS = 32
+
 
 class Syncer:
     """Appends to journals off the event loop, in the order in which it was asked to."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[int, bytes | None] | threading.Event] = SimpleQueue()
-        self.error: OSError | None = None
+        # A line to append, None to close the file, or an event to set when everything before it is done.
+        self._queue: SimpleQueue[tuple[FileIO, bytes | None] | threading.Event] = SimpleQueue()
+        self._error: OSError | None = None
         threading.Thread(target=self._run, name="journal-sync", daemon=True).start()
         atexit.register(self.flush, 10.0)
 
-    def append(self, handle: int, line: bytes) -> None:
-        """Append `line` to the file `handle` soon."""
-        if self.error is not None:
-            raise RunError(f"cannot write the journal: {self.error}; free disk space and start again to resume")
-        self._queue.put((handle, line))
+    def append(self, file: FileIO, line: bytes) -> None:
+        """Append `line` to `file` soon; nothing happens when the file has been closed by then."""
+        self.check()
+        self._queue.put((file, line))
 
-    def close(self, handle: int) -> None:
-        """Close the file `handle` after everything that was appended before."""
-        self._queue.put((handle, None))
+    def close(self, file: FileIO) -> None:
+        """Close `file` after everything that was appended before."""
+        self._queue.put((file, None))
 
     def flush(self, timeout: float) -> None:
         """Wait until everything appended so far is on disk, at most `timeout` seconds."""
@@ -54,37 +59,47 @@ class Syncer:
         self._queue.put(event)
         event.wait(timeout)
 
+    def check(self) -> None:
+        """Raise what went wrong when writing.
+
+        Raises:
+            RunError: something that was appended is not on disk.
+        """
+        if self._error is not None:
+            raise RunError(f"cannot write the journal: {self._error}; free disk space and start again to resume")
+
     def _run(self) -> None:
         while True:
             batch = [self._queue.get()]
             if not isinstance(batch[0], threading.Event):
                 time.sleep(PERIOD)
-            try:
+            with suppress(Empty):
                 while True:
                     batch.append(self._queue.get_nowait())
-            except Empty:
-                pass
-            self._write(batch)
+            self._write([item for item in batch if not isinstance(item, threading.Event)])
+            for item in batch:
+                if isinstance(item, threading.Event):
+                    item.set()
 
-    def _write(self, batch: list[tuple[int, bytes | None] | threading.Event]) -> None:
-        lines: dict[int, list[bytes]] = {}
-        for item in batch:
-            if not isinstance(item, threading.Event) and item[1] is not None:
-                lines.setdefault(item[0], []).append(item[1])
-        closing = [item[0] for item in batch if not isinstance(item, threading.Event) and item[1] is None]
-        for handle, parts in lines.items():
+    def _write(self, batch: list[tuple[FileIO, bytes | None]]) -> None:
+        lines: dict[FileIO, list[bytes]] = {}
+        for file, line in batch:
+            if line is not None and not file.closed:  # only this thread closes files
+                lines.setdefault(file, []).append(line)
+        for file, parts in lines.items():
             try:
                 data = memoryview(b"".join(parts))
                 while data:
-                    data = data[os.write(handle, data) :]
-                os.fdatasync(handle)
+                    data = data[os.write(file.fileno(), data) :]
+                os.fdatasync(file.fileno())
             except OSError as error:
-                self.error = error
-        for handle in closing:
-            os.close(handle)
-        for item in batch:
-            if isinstance(item, threading.Event):
-                item.set()
+                self._error = error
+        for file, line in batch:
+            if line is None:
+                try:
+                    file.close()
+                except OSError as error:  # network file systems report a full disk as late as here
+                    self._error = error
 
 
 _syncer: Syncer | None = None
@@ -113,18 +128,8 @@ class Journal:
 
     def __init__(self, path: Path, patience: float = 20.0) -> None:
         self.path = path
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._offsets: dict[bytes, tuple[int, int]] = {}
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(self._handle)
-                    raise RunError(f"another process is working on this chunk: {path}") from None
-                time.sleep(0.1)
+        self._file = _open_alone(path, patience)
+        self._places: dict[bytes, int] = {}  # key → offset and length of the JSON, in one integer
         self._replay()
 
     def _replay(self) -> None:
@@ -132,42 +137,69 @@ class Journal:
         with self.path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
-                    os.ftruncate(self._handle, offset)
+                    self._file.truncate(offset)
                     break
-                checksum, _, body = line[:-1].partition(b" ")
-                if checksum == _checksum(body):
-                    key = bytes.fromhex(orjson.loads(body)["key"])
-                    self._offsets[key] = (offset + 17, len(body))
+                if line[:_CHECKSUM] == _checksum(line[_CHECKSUM + 1 : -1]):
+                    key = bytes.fromhex(line[_CHECKSUM + 1 : _CHECKSUM + 1 + _KEY].decode())
+                    head = _CHECKSUM + _KEY + 2
+                    self._places[key] = (offset + head) << _LENGTH_BITS | (len(line) - head - 1)
                 offset += len(line)
-
-    def __len__(self) -> int:
-        return len(self._offsets)
 
     def get(self, key: bytes) -> dict[str, Any] | None:
         """The answer recorded under `key` by an earlier process, None if there is none."""
-        place = self._offsets.get(key)
+        place = self._places.get(key)
         if place is None:
             return None
-        record: dict[str, Any] = orjson.loads(os.pread(self._handle, place[1], place[0]))["answer"]
-        return record
+        offset, length = place >> _LENGTH_BITS, place & (1 << _LENGTH_BITS) - 1
+        answer: dict[str, Any] = orjson.loads(os.pread(self._file.fileno(), length, offset))
+        return answer
 
     def put(self, key: bytes, answer: dict[str, Any]) -> None:
-        """Record an answer; on disk within a second.
+        """Record an answer under a key of 16 bytes; on disk within a second.
 
         Raises:
             RunError: the disk could not be written.
         """
-        body = orjson.dumps({"key": key.hex(), "answer": answer})
-        syncer().append(self._handle, _checksum(body) + b" " + body + b"\n")
+        body = key.hex().encode() + b" " + orjson.dumps(answer)
+        syncer().append(self._file, _checksum(body) + b" " + body + b"\n")
+
+    def check(self) -> None:
+        """Notice a disk that could not be written, where no `put` follows.
+
+        Raises:
+            RunError: an answer of this process is not on disk.
+        """
+        syncer().check()
 
     def close(self) -> None:
         """Let go of the file."""
-        syncer().close(self._handle)
+        syncer().close(self._file)
 
     def discard(self) -> None:
         """Delete the journal: its chunk is committed."""
         self.path.unlink(missing_ok=True)
         self.close()
+
+
+def _open_alone(path: Path, patience: float) -> FileIO:
+    """Open a journal that no other process holds."""
+    deadline = time.monotonic() + patience
+    while True:
+        # A FileIO knows that it is closed; a bare descriptor's number may belong to another file by then.
+        file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"another process is working on this chunk ({path}): end it, or wait for it, and start again"
+                ) from None
+            time.sleep(0.1)
+            continue
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # its holder committed the chunk and deleted the journal in the meantime
 
 
 def _checksum(body: bytes) -> bytes:

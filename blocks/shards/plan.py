@@ -6,7 +6,8 @@ file that holds about one chunk, so that one big Parquet file can keep any numbe
 share a run, and another number tomorrow.
 
 The plan only ever grows: a limit cuts it at a row position, a larger limit later appends units that begin where the cut
-was, and new input files are appended too. A planned file that has changed since is refused.
+was, and new input files are appended too. The unit that reaches the end of its file says so (`stop` is None), so that
+later launches need not open a file that is planned to its end. A planned file that has changed since is refused.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from itertools import islice
 from pathlib import Path
 
 import orjson
+from datatrove.utils.logging import logger
 
 from blocks.shards.folder import RunError, write_atomically
-from blocks.shards.rows import CORRUPT, columns_of_first_row, json_lines, parquet_file
+from blocks.shards.rows import CORRUPT, columns_of_first_rows, json_lines, parquet_file
 from blocks.shards.source import InputFile
+
+Range = tuple[int, int | None, int | None]
+"""`start`, `stop` and `rows` of a unit."""
 
 
 @dataclass(frozen=True)
@@ -70,33 +75,25 @@ def extend_plan(units: Sequence[Unit], files: Sequence[InputFile], chunk_size: i
         units: what is planned already.
         files: the input as it is now.
         chunk_size: rows per chunk, and about the rows of a Parquet unit.
-        limit: total number of rows of the plan; None for all. A limit below what is planned changes nothing.
+        limit: total number of rows of the plan; None for all. A limit below what is planned changes nothing, and so
+            does any limit once a file that has not been counted is planned.
 
     Raises:
         RunError: a planned file changed its size or is gone.
     """
-    now = {file.url: file for file in files}
-    for unit in units:
-        if unit.file.url not in now:
-            raise RunError(f"{unit.file.url} is in the plan of this run but not in --input any more")
-        if now[unit.file.url].size != unit.file.size:
-            raise RunError(
-                f"{unit.file.url} changed since this run was planned ({unit.file.size} → {now[unit.file.url].size} "
-                f"bytes): restore it, or start a new run in another --output"
-            )
-    grown = list(units)
+    _check_unchanged(units, files)
     planned = planned_rows(units)
-    room = None if limit is None else (0 if planned is None else max(0, limit - planned))
-    for file, groups in _with_row_groups(files, room):
-        done = [unit for unit in units if unit.file.url == file.url]
-        if any(unit.stop is None for unit in done):
-            continue
-        position = max((unit.stop for unit in done if unit.stop is not None), default=0)
-        for start, stop, rows in _ranges(file, groups, position, chunk_size, room):
+    room = None if limit is None else 0 if planned is None else max(0, limit - planned)
+    grown = list(units)
+    if room == 0:
+        return grown
+    reached = {unit.file.url: unit.stop for unit in units}
+    unfinished = [file for file in files if reached.get(file.url, 0) is not None]
+    for file, groups in _with_row_groups(unfinished, room):
+        for start, stop, rows in _ranges(file, groups, reached.get(file.url) or 0, chunk_size, room):
+            grown.append(Unit(len(grown), file, start, stop, rows))
             if room is not None and rows is not None:
                 room -= rows
-            if rows != 0:
-                grown.append(Unit(len(grown), file, start, stop, rows))
         if room == 0:
             break
     return grown
@@ -109,8 +106,8 @@ def check_columns(files: Sequence[InputFile], columns: Sequence[str]) -> None:
         RunError: a column is missing; the message names those there are.
     """
     for file in files:
-        found = columns_of_first_row(file)
-        if found is None:
+        found = columns_of_first_rows(file)
+        if not found:
             continue
         for column in columns:
             if column not in found:
@@ -119,17 +116,33 @@ def check_columns(files: Sequence[InputFile], columns: Sequence[str]) -> None:
     raise RunError("no input file has a single readable row")
 
 
-def _with_row_groups(files: Sequence[InputFile], room: int | None) -> Iterator[tuple[InputFile, list[int]]]:
-    """Each file with the sizes of its row groups; footers are fetched 16 at a time when all are needed."""
+def _check_unchanged(units: Sequence[Unit], files: Sequence[InputFile]) -> None:
+    now = {file.url: file for file in files}
+    for unit in units:
+        if unit.file.url not in now:
+            raise RunError(
+                f"{unit.file.url} is in the plan of this run but not in --input any more: put it back, or start a new "
+                f"run in another --output"
+            )
+        if now[unit.file.url].size != unit.file.size:
+            raise RunError(
+                f"{unit.file.url} changed since this run was planned ({unit.file.size} → {now[unit.file.url].size} "
+                f"bytes): restore it, or start a new run in another --output"
+            )
 
-    def groups(file: InputFile) -> list[int]:
+
+def _with_row_groups(files: Sequence[InputFile], room: int | None) -> Iterator[tuple[InputFile, list[int] | None]]:
+    """Each file with the sizes of its row groups, None when it is damaged; 16 footers at a time when all are needed."""
+
+    def groups(file: InputFile) -> list[int] | None:
         if file.format != "parquet":
             return []
         try:
             with parquet_file(file) as parquet:
                 return [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
         except CORRUPT as error:
-            raise RunError(f"cannot read {file.url}: {error}; remove it from --input or repair it") from error
+            logger.warning(f"cannot read {file.url} ({error}): all of it will be one rejected row, unreadable_rest")
+            return None
 
     if room is not None:
         yield from ((file, groups(file)) for file in files)
@@ -139,32 +152,42 @@ def _with_row_groups(files: Sequence[InputFile], room: int | None) -> Iterator[t
 
 
 def _ranges(
-    file: InputFile, groups: list[int], position: int, chunk_size: int, room: int | None
-) -> Iterator[tuple[int, int | None, int | None]]:
-    """Row ranges (start, stop, rows) of the units that cover `file` from `position` on, at most `room` rows."""
-    if file.format == "jsonl":
-        if room is None:
-            yield position, None, None
-            return
-        try:
-            with file.open() as stream:
-                rows = sum(1 for _ in islice(json_lines(stream), position, position + room))
-        except CORRUPT:  # reading will meet the same damage and record it, with what came before
-            yield position, None, None
-            return
-        yield position, position + rows, rows
-        return
-    start = end = 0
+    file: InputFile, groups: list[int] | None, position: int, chunk_size: int, room: int | None
+) -> Iterator[Range]:
+    """The units that cover `file` from `position` on, at most `room` rows, up to the end of the file."""
+    if groups is None:
+        yield position, None, 1  # reading will report the damage as one row
+    elif file.format == "parquet":
+        yield from _parquet_ranges(groups, position, chunk_size, room)
+    elif room is None:
+        yield position, None, None
+    else:
+        rows, ended = _count(file, position, room)
+        yield position, None if ended else position + rows, rows
+
+
+def _parquet_ranges(groups: list[int], position: int, chunk_size: int, room: int | None) -> Iterator[Range]:
+    total = sum(groups)
+    last = total if room is None else min(total, position + room)
+    start, end = position, 0
     for size in groups:
-        end += size
-        if end <= position:
-            start = end
+        end = min(end + size, last)
+        if end < last and end - start < chunk_size:
             continue
-        if end - max(start, position) >= chunk_size or end == sum(groups):
-            first = max(start, position)
-            stop = end if room is None else min(end, first + room)
-            if stop > first:
-                yield first, stop, stop - first
-            if room is not None:
-                room -= stop - first
-            start = end
+        yield start, None if end == total else end, end - start
+        start = end
+        if end == last:
+            return
+    yield start, None, 0  # no row groups at all
+
+
+def _count(file: InputFile, position: int, room: int) -> tuple[int, bool]:
+    """Rows of a JSON Lines file from `position` on, at most `room`, and whether they reach its end."""
+    rows = 0
+    try:
+        with file.open() as stream:
+            for _ in islice(json_lines(stream), position, position + room):
+                rows += 1
+    except CORRUPT:
+        return rows + 1, True  # the damage ends the file, and reading will report it as one row
+    return rows, rows < room

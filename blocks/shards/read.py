@@ -3,6 +3,8 @@
 Chunks that are committed are passed over by position. Every other row is either a document with a lineage, or a refusal
 with a reason in its chunk's ledger: empty text, text that is no string, a line that is no JSON. Nothing is materialised
 on disk.
+
+An input in which many rows cannot be read at all is more likely a wrong input than a damaged one: the task stops then.
 """
 
 from __future__ import annotations
@@ -13,12 +15,18 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal
+from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal, stream_of
 from blocks.shards.commit import pending_units
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import Unit, load_plan
 from blocks.shards.rows import BadRow, read_rows
 from blocks.shards.where import Where
+
+MAX_UNREADABLE = 0.05
+"""Share of a task's rows that may be unreadable (no JSON, no UTF-8, …); the same as `Generate`'s for failures."""
+
+JUDGED_AFTER = 1000
+"""Rows of a task after which that share is looked at."""
 
 
 class ReadUnits(PipelineStep):
@@ -28,7 +36,8 @@ class ReadUnits(PipelineStep):
         folder: the run folder; its plan must have been written.
         chunk_size: rows per chunk; the same for the whole run.
         text_column: column with the text.
-        id_column: column with the id; a row without one becomes `{file}:{row}`.
+        id_column: column with the id; a row without one becomes `{file}:{row}`, and one that repeats an id of its
+            chunk gets `#{row}` behind it.
         where: rows must match all of these.
         columns: further columns to keep in the documents' metadata, for filters that need them.
         source_dataset: what `metadata["source_dataset"]` says.
@@ -60,8 +69,10 @@ class ReadUnits(PipelineStep):
         if data:
             raise ValueError("ReadUnits must be the first step of a pipeline")
         units = load_plan(self.folder.state / "plan.jsonl")
-        for unit, done in pending_units(self.folder, units[rank::world_size]):
-            yield from self._read_unit(unit, done)
+        self._rows = self._unreadable = 0
+        with stream_of(self.name):
+            for unit, done in pending_units(self.folder, units[rank::world_size]):
+                yield from self._read_unit(unit, done)
 
     def _read_unit(self, unit: Unit, done: set[int]) -> Iterator[Document]:
         k = next(k for k in range(len(done) + 1) if k not in done)
@@ -72,25 +83,27 @@ class ReadUnits(PipelineStep):
             number, place = divmod(offset, self.chunk_size)
             if number not in done:
                 if chunk is None:
-                    chunk, seen = OpenChunk(self.folder, unit.number, number), set[str]()
-                document = None if row is None else self._document(row, chunk, place, unit, offset, seen)
+                    chunk, ids = OpenChunk(self.folder, unit.number, number), set[str]()
+                document = None if row is None else self._document(row, chunk, place, unit, offset, ids)
                 if document is not None:
                     yield document
             if is_last or place == self.chunk_size - 1:
                 if chunk is not None:
                     chunk.last_of_unit = is_last
-                    chunk.read_to_end = True
+                    self.stat_update("documents", value=chunk.tally.read)
                 chunk = None
 
     def _needed(self) -> list[str]:
         return list(dict.fromkeys([self.text_column, self.id_column, *(w.column for w in self.where), *self.columns]))
 
     def _document(
-        self, row: dict[str, Any] | BadRow, chunk: OpenChunk, place: int, unit: Unit, offset: int, seen: set[str]
+        self, row: dict[str, Any] | BadRow, chunk: OpenChunk, place: int, unit: Unit, offset: int, ids: set[str]
     ) -> Document | None:
         """The row as a document, or None after the ledger has been told why not."""
         position = f"{unit.file.name}:{unit.start + offset}"
+        self._rows += 1
         if isinstance(row, BadRow):
+            self._judge(unit, row)
             chunk.refuse_row(place, Refusal(row.reason, id=position, raw=row.raw))
             return None
         if not all(where(row) for where in self.where):
@@ -98,9 +111,9 @@ class ReadUnits(PipelineStep):
             return None
         found = row.get(self.id_column)
         document_id = position if found is None or found == "" else str(found)
-        if document_id in seen:
-            document_id = f"{document_id}#{place}"
-        seen.add(document_id)
+        while document_id in ids:
+            document_id = f"{document_id}#{unit.start + offset}"
+        ids.add(document_id)
         text = row.get(self.text_column)
         if not isinstance(text, str) or not text.strip():
             reason = "no_text" if text is None else "empty_text" if isinstance(text, str) else "text_is_no_string"
@@ -108,8 +121,15 @@ class ReadUnits(PipelineStep):
             return None
         metadata = {name: row[name] for name in self.columns if name in row}
         metadata |= {"source_dataset": self.source_dataset, LINEAGE: chunk.hand_out(place, document_id)}
-        self.stat_update("documents")
         return Document(text=text, id=document_id, metadata=metadata)
+
+    def _judge(self, unit: Unit, row: BadRow) -> None:
+        self._unreadable += 1
+        if self._rows >= JUDGED_AFTER and self._unreadable > MAX_UNREADABLE * self._rows:
+            raise RunError(
+                f"{self._unreadable} of {self._rows} rows cannot be read, the last one ({row.reason}) in "
+                f"{unit.file.url}: is this JSON Lines or Parquet in UTF-8? Repair it, or leave it out of --input"
+            )
 
 
 def first_text(units: Sequence[Unit], text_column: str, where: Sequence[Where]) -> str | None:

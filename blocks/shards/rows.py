@@ -21,11 +21,19 @@ import zstandard
 
 from blocks.shards.source import InputFile
 
-CORRUPT = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, pa.ArrowInvalid)
+
+class DamagedParquet(Exception):
+    """Arrow met data that makes no sense."""
+
+
+CORRUPT = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, pa.ArrowInvalid, DamagedParquet)
 """What damaged data raises; any other OSError is the file system's and worth another try."""
 
 READ_ROWS = 1000
 """Rows decoded at a time from Parquet: datatrove's batch size, small next to a row group."""
+
+LOOK_ROWS = 100
+"""Rows of JSON Lines that are looked at for their columns: a row may lack what is null in it."""
 
 
 class BadRow:
@@ -44,25 +52,36 @@ def json_lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def parquet_file(file: InputFile) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file through fsspec."""
-    with fsspec.open(file.url, "rb") as stream, pq.ParquetFile(stream) as parquet:
-        yield parquet
+    """Open a Parquet file through fsspec.
+
+    Raises:
+        DamagedParquet: what was read in the block makes no sense.
+        pa.ArrowInvalid: the same, of a file without a footer.
+    """
+    try:
+        with fsspec.open(file.url, "rb") as stream, pq.ParquetFile(stream) as parquet:
+            yield parquet
+    except OSError as error:
+        # Arrow reports corrupt pages as plain OSErrors; those of file systems have a number or a type of their own.
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise DamagedParquet(str(error)) from error
 
 
-def columns_of_first_row(file: InputFile) -> list[str] | None:
-    """Column names of the first readable row; None when there is none."""
+def columns_of_first_rows(file: InputFile) -> set[str]:
+    """Columns of the first readable rows; none when there is no such row."""
+    columns: set[str] = set()
     try:
         if file.format == "parquet":
             with parquet_file(file) as parquet:
-                return list(parquet.schema_arrow.names)
+                return set(parquet.schema_arrow.names) if parquet.metadata.num_rows else columns
         with file.open() as stream:
-            for line in json_lines(stream):
-                row = parse_line(line)
+            for row in islice(map(parse_line, json_lines(stream)), LOOK_ROWS):
                 if isinstance(row, dict):
-                    return list(row)
+                    columns |= row.keys()
     except CORRUPT:
-        return None
-    return None
+        pass  # with what was found so far
+    return columns
 
 
 def parse_line(line: bytes) -> dict[str, Any] | BadRow:
@@ -106,15 +125,33 @@ def _read_parquet(
 ) -> Iterator[dict[str, Any] | BadRow]:
     with parquet_file(file) as parquet:
         names = [name for name in columns if name in parquet.schema_arrow.names]
-        position = 0
+        position = end = 0
         for group in range(parquet.num_row_groups):
-            size = parquet.metadata.row_group(group).num_rows
-            if position + size <= start or (stop is not None and position >= stop):
-                position += size
+            end += parquet.metadata.row_group(group).num_rows
+            if end <= start:
+                position = end
                 continue
             for batch in parquet.iter_batches(READ_ROWS, row_groups=[group], columns=names):
                 first = max(start - position, 0)
                 last = batch.num_rows if stop is None else min(batch.num_rows, stop - position)
                 position += batch.num_rows
                 if first < last:
-                    yield from batch.slice(first, last - first).to_pylist()
+                    yield from _plain_rows(batch.slice(first, last - first))
+                if stop is not None and position >= stop:
+                    return
+            if position != end:
+                raise DamagedParquet(f"row group {group} ends {end - position} rows early")
+
+
+def _plain_rows(batch: pa.RecordBatch) -> list[dict[str, Any] | BadRow]:
+    """The rows of a batch as Python values; a row that has none is told apart from its neighbours."""
+    try:
+        rows: list[dict[str, Any] | BadRow] = batch.to_pylist()
+        return rows
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [BadRow("invalid_utf8", error.object.decode(errors="replace"))]
+    except (ValueError, OverflowError) as error:  # such as a timestamp beyond the year 9999
+        if batch.num_rows == 1:
+            return [BadRow("unreadable_value", str(error))]
+    return [row for i in range(batch.num_rows) for row in _plain_rows(batch.slice(i, 1))]

@@ -67,6 +67,7 @@ def begin_run(
         RunError: the run is another one; the message lists what differs.
     """
     record = load_run(folder)
+    fingerprint = yaml.safe_load(yaml.safe_dump(dict(fingerprint)))  # as it will be read back, with lists for tuples
     if record is None:
         record = RunRecord(dict(fingerprint), dict(formats), dict(pins), [list(formats)], dict(config))
     else:

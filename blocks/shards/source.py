@@ -15,6 +15,7 @@ import fsspec
 from fsspec.core import has_magic, url_to_fs
 
 from blocks.shards.folder import RunError
+from blocks.shards.zstd import open_zstd
 
 SUFFIXES: dict[str, Literal["parquet", "jsonl"]] = {
     ".parquet": "parquet",
@@ -24,7 +25,6 @@ SUFFIXES: dict[str, Literal["parquet", "jsonl"]] = {
     ".ndjson": "jsonl",
     ".json.gz": "jsonl",
 }
-COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
 _HUB_DATASET = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?P<path>/.*)?$")
 
@@ -47,8 +47,8 @@ class InputFile:
 
     def open(self) -> Any:
         """Open the file for reading bytes, decompressed."""
-        compression = next((value for suffix, value in COMPRESSION.items() if self.url.endswith(suffix)), None)
-        return fsspec.open(self.url, "rb", compression=compression).open()
+        stream = fsspec.open(self.url, "rb", compression="gzip" if self.url.endswith(".gz") else None).open()
+        return open_zstd(stream) if self.url.endswith(".zst") else stream
 
 
 def pin(source: str) -> str:
@@ -89,27 +89,31 @@ def list_files(source: str) -> list[InputFile]:
         fs, path = url_to_fs(source)
     except (ImportError, ValueError) as error:
         raise RunError(f"cannot open --input {source}: {error}") from error
-    if has_magic(path):
-        root = path[: re.search(r"[*?\[{]", path).start()].rpartition("/")[0]  # type: ignore[union-attr] # it has magic
-        found = fs.glob(path, detail=True)
-    elif fs.isdir(path):
+    if fs.isdir(path):
         root, found = path, fs.find(path, detail=True)
     elif fs.exists(path):
         root, found = path.rpartition("/")[0], {path: fs.info(path)}
+    elif has_magic(path):
+        root = path[: re.search(r"[*?\[{]", path).start()].rpartition("/")[0]  # type: ignore[union-attr] # it has magic
+        found = fs.glob(path, detail=True)
     else:
         raise RunError(f"--input {source} does not exist")
-    explicit = len(found) == 1 and not has_magic(path) and path in found
+    explicit = list(found) == [path]
     files = []
     for name, info in sorted(found.items()):
         suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
-        if info["type"] != "file" or (suffix is None and not explicit):
-            continue
-        if suffix is None:
+        if suffix is None and explicit:
             raise RunError(f"--input {source}: unknown file format; known are {', '.join(SUFFIXES)}")
         relative = name[len(root) :].lstrip("/")
-        if any(part.startswith((".", "_")) for part in relative.split("/")):
+        if not explicit and any(part.startswith((".", "_")) for part in relative.split("/")):
             continue  # caches and markers that tools leave beside data
-        files.append(InputFile(fs.unstrip_protocol(name), relative, SUFFIXES[suffix], int(info["size"] or 0)))
+        if info.get("islink"):  # a listing describes the link itself
+            try:
+                info = fs.info(name)
+            except FileNotFoundError:
+                raise RunError(f"{name} is a link that leads nowhere: repair it or remove it from --input") from None
+        if suffix is not None and info["type"] == "file":
+            files.append(InputFile(fs.unstrip_protocol(name), relative, SUFFIXES[suffix], int(info["size"] or 0)))
     if not files:
         raise RunError(f"--input {source} matches no file that ends in {', '.join(SUFFIXES)}")
     return files

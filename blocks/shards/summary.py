@@ -6,15 +6,16 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
-from blocks.shards.chunk import Tally
 from blocks.shards.commit import load_commits, pending_units
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import Unit
 from blocks.shards.run import RunRecord
+from blocks.shards.tally import Tally
 
 
 def log_launch(folder: RunFolder) -> None:
@@ -76,7 +77,11 @@ def _launches(folder: RunFolder) -> list[float]:
         lines = (folder.state / "launches.jsonl").read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return sorted(orjson.loads(line)["at"] for line in lines)
+    times = []
+    for line in lines:
+        with suppress(orjson.JSONDecodeError):  # torn by a loss of power
+            times.append(orjson.loads(line)["at"])
+    return sorted(times)
 
 
 def _by_reason(documents: dict[str, int], samples: dict[str, dict[str, int]]) -> dict[str, int]:

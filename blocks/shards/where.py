@@ -2,6 +2,8 @@
 
 One comparison per filter, several filters are joined by "and"; that is what people type at a command line, and anything
 richer belongs into a datatrove filter in the pipeline. A row without the column, or with a null in it, does not match.
+Values are not read as YAML, which would take the language code `no` for false and `2024-01-31` for something that no
+text is equal to.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
+import orjson
 
 from blocks.shards.folder import RunError
 
@@ -25,7 +27,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 
-_FILTER = re.compile(r"\s*(?P<column>[\w.\-]+)\s*(?P<operator>==|!=|<=|>=|<|>)\s*(?P<value>.+?)\s*$")
+_FILTER = re.compile(r"\s*(?P<column>[\w.\-]+)\s*(?P<operator>==|!=|<=|>=|<|>)\s*(?P<value>[^=\s].*?)\s*$")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Where:
 
 
 def parse_where(text: str) -> Where:
-    """Parse `COLUMN OPERATOR VALUE`; the value is a YAML scalar (`4`, `0.5`, `en`, `true`, `"4"`).
+    """Parse `COLUMN OPERATOR VALUE`; the value is JSON (`4`, `0.5`, `true`, `"4"`) or plain text (`en`, `2024-01-31`).
 
     Raises:
         RunError: the filter cannot be read.
@@ -57,7 +59,11 @@ def parse_where(text: str) -> Where:
     if match is None:
         raise RunError(f"cannot read --where {text!r}: write COLUMN OPERATOR VALUE with one of {' '.join(OPERATORS)}")
     try:
-        value = yaml.safe_load(match["value"])
-    except yaml.YAMLError as error:
-        raise RunError(f"cannot read the value of --where {text!r}: {error}") from error
+        value = orjson.loads(match["value"])
+    except orjson.JSONDecodeError:
+        value = match["value"]
+        if len(value) > 1 and value[0] == value[-1] == "'":
+            value = value[1:-1]
+    if not isinstance(value, str | int | float):
+        raise RunError(f"cannot read --where {text!r}: the value must be a number, true, false or text")
     return Where(match["column"], match["operator"], value)

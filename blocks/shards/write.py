@@ -6,8 +6,8 @@ earlier chunks is still on its way: they are committed then, also when nothing o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 
 import pyarrow as pa
 from datatrove.data import Document
@@ -15,10 +15,10 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
 from blocks.shards import meter
-from blocks.shards.chunk import FORMAT, LINEAGE, OpenChunk, chunk_of, close_all, open_chunks
+from blocks.shards.chunk import LINEAGE, OpenChunk, check_streams, chunk_of, close_all, format_of, open_chunks
 from blocks.shards.commit import Commit, Staging, mark_finished
 from blocks.shards.folder import RunError, RunFolder
-from blocks.shards.shard import ShardFile, ShardFormat, open_shard
+from blocks.shards.shard import Shard, ShardFormat, open_shard
 
 REJECTED_SCHEMA = pa.schema(
     [
@@ -32,6 +32,8 @@ REJECTED_SCHEMA = pa.schema(
     ]
 )
 """One row per document (format null) or sample that was not written; `kind` is rejected or failed, `raw` the answer."""
+
+_FOLDER_NAME = re.compile(r"\w[\w.+-]*")
 
 
 class WriteShards(PipelineStep):
@@ -52,8 +54,13 @@ class WriteShards(PipelineStep):
         self.folder, self.schema, self.file_format = folder, schema, file_format
 
     def run(self, data: Iterable[Document] | None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """Write what arrives; every sample is passed on once it is in its chunk's (uncommitted) files."""
-        current: OpenChunk | None = None
+        """Write what arrives; every sample is passed on once it is in its chunk's (uncommitted) files.
+
+        Raises:
+            RunError: a sample does not fit the schema or has lost its lineage, a balance does not hold, the stream was
+                cut, or a disk could not be written.
+        """
+        close_all()  # what an earlier pipeline of this process left open
         writer: _ChunkWriter | None = None
         try:
             for sample in data or ():
@@ -63,35 +70,44 @@ class WriteShards(PipelineStep):
                         f"document {sample.id} has no metadata[{LINEAGE!r}]: read with ReadUnits, and keep the "
                         f"metadata in every step between"
                     )
-                if chunk is not current:
-                    self._commit_before(chunk, current, writer)
-                    current, writer = chunk, _ChunkWriter(self.folder, chunk, self.schema, self.file_format)
-                assert writer is not None
-                writer.add(sample)
-                self.stat_update("written")
+                if writer is None or chunk is not writer.chunk:
+                    self._commit_before(chunk, writer)
+                    writer = self._open(chunk)
+                try:
+                    writer.add(sample)
+                except OSError as error:
+                    raise _disk_error(chunk, error) from error
                 meter.add(written=1)
                 yield sample
-            self._commit_before(None, current, writer)
-        except BaseException:
-            if writer is not None:
-                writer.staging.discard()
-            raise
+            check_streams()
+            self._commit_before(None, writer)
         finally:
             close_all()
 
-    def _commit_before(self, chunk: OpenChunk | None, current: OpenChunk | None, writer: _ChunkWriter | None) -> None:
-        """Commit every open chunk that was read before `chunk`."""
+    def _commit_before(self, chunk: OpenChunk | None, writer: _ChunkWriter | None) -> None:
+        """Commit every open chunk that was read before `chunk`; `writer` holds the only one that has samples."""
         for earlier in open_chunks():
             if earlier is chunk:
                 return
-            if not earlier.read_to_end:
-                raise RunError(
-                    f"chunk {earlier.name} was not read to its end: a step between reader and commit stopped the stream"
-                )
-            if earlier is not current or writer is None:
-                writer = _ChunkWriter(self.folder, earlier, self.schema, self.file_format)
-            with self.track_time("chunk"):
-                writer.commit()
+            try:
+                with self.track_time("chunk"):
+                    (writer if writer is not None and writer.chunk is earlier else self._open(earlier)).commit()
+            except OSError as error:
+                raise _disk_error(earlier, error) from error
+            self.stat_update("written", value=earlier.tally.written.total())
+
+    def _open(self, chunk: OpenChunk) -> _ChunkWriter:
+        try:
+            return _ChunkWriter(self.folder, chunk, self.schema, self.file_format)
+        except OSError as error:
+            raise _disk_error(chunk, error) from error
+
+
+def _disk_error(chunk: OpenChunk, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write chunk {chunk.name}: {error}; make sure that --output and --state exist, are writable and have "
+        f"free space, then start again to resume"
+    )
 
 
 class _ChunkWriter:
@@ -100,14 +116,17 @@ class _ChunkWriter:
     def __init__(self, folder: RunFolder, chunk: OpenChunk, schema: pa.Schema, file_format: ShardFormat) -> None:
         self.folder, self.chunk, self.schema, self.file_format = folder, chunk, schema, file_format
         self.staging = Staging(folder, chunk.name)
-        self._shards: dict[str, ShardFile] = {}
+        self._shards: dict[str, Shard] = {}  # by format
+        self._files: dict[str, Shard] = {}  # by path in the output; the rejects too
 
     def add(self, sample: Document) -> None:
         """Add a sample to its format's shard."""
-        name = self._path(f"shards/{sample.metadata.get(FORMAT, 'documents')}")
+        name = format_of(sample) or "documents"
         shard = self._shards.get(name)
         if shard is None:
-            shard = self._shards[name] = open_shard(self.staging.file(name), self.schema, self.file_format)
+            if not _FOLDER_NAME.fullmatch(name):
+                raise RunError(f"the format {name!r} of sample {sample.id} cannot be the name of a folder")
+            shard = self._shards[name] = self._shard(f"shards/{name}", self.schema)
         shard.add({**sample.metadata, "id": sample.id, "text": sample.text})
         self.chunk.write(sample)
 
@@ -116,15 +135,15 @@ class _ChunkWriter:
         chunk = self.chunk
         chunk.finish()
         if chunk.refusals:
-            name = f"rejected/{chunk.name}.{self.file_format}"
-            rejects = self._shards[name] = open_shard(self.staging.file(name), REJECTED_SCHEMA, self.file_format)
+            rejects = self._shard("rejected", REJECTED_SCHEMA)
             for lineage, refusal in chunk.refusals:
-                rejects.add({**asdict(refusal), "format": refusal.format or None, "lineage": lineage})
-        for shard in self._shards.values():
+                rejects.add({**vars(refusal), "format": refusal.format or None, "lineage": lineage})
+        for shard in self._files.values():
             shard.close()
-        files = [self.staging.describe(name, shard.rows) for name, shard in sorted(self._shards.items())]
+        files = [self.staging.describe(path, shard.rows) for path, shard in sorted(self._files.items())]
         tally = chunk.tally.as_dict()
         record = Commit(chunk.name, chunk.unit, chunk.k, chunk.last_of_unit, self.staging.token, files, tally)
+        chunk.journal.check()  # a run that cannot be resumed from here must not go on unnoticed
         if not self.staging.commit(record):
             logger.warning(f"chunk {chunk.name} was committed by another process; this copy is thrown away")
         chunk.journal.discard()
@@ -133,5 +152,9 @@ class _ChunkWriter:
             mark_finished(self.folder, chunk.unit)
         meter.add(chunks=1)
 
-    def _path(self, folder: str) -> str:
-        return f"{folder}/{self.chunk.name.removeprefix(self.folder.prefix)}.{self.file_format}"
+    def _shard(self, folder: str, schema: pa.Schema) -> Shard:
+        # Passes have formats of their own, so only what all formats share needs the pass in its name.
+        stem = self.chunk.name if folder == "rejected" else self.chunk.name.removeprefix(self.folder.prefix)
+        path = f"{folder}/{stem}.{self.file_format}"
+        shard = self._files[path] = open_shard(self.staging.file(path), schema, self.file_format)
+        return shard
