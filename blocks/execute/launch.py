@@ -18,7 +18,7 @@ from rich.console import Console
 
 from blocks.execute.local import LocalExecutor
 from blocks.execute.progress import display
-from blocks.shards.commit import committed_chunks, pending_units, recover
+from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import Unit, extend_plan, load_plan, planned_rows, save_plan
 from blocks.shards.run import RunRecord
@@ -33,6 +33,7 @@ class Launch:
         self.folder, self.record, self.console = folder, record, console
         self.units: list[Unit] = []
         self.chunk_size = 0
+        self._rows_left: dict[int, int] = {}
 
     def plan(self, files: Sequence[InputFile], chunk_size: int, limit: int | None) -> None:
         """Write the plan, or grow the one there is.
@@ -53,8 +54,15 @@ class Launch:
 
     def pending_passes(self) -> list[tuple[RunFolder, list[str]]]:
         """Passes with work left: the folder as this pass sees it, and its formats."""
-        passes = ((self.folder.for_pass(n), formats) for n, formats in enumerate(self.record.passes))
-        return [(folder, formats) for folder, formats in passes if any(pending_units(folder, self.units))]
+        passes = []
+        for number, formats in enumerate(self.record.passes):
+            folder = self.folder.for_pass(number)
+            pending = list(pending_units(folder, self.units))
+            # Of a unit that was not counted nobody knows; then the display shows no total either.
+            self._rows_left[number] = sum((unit.rows or 0) - len(done) * self.chunk_size for unit, done in pending)
+            if pending:
+                passes.append((folder, formats))
+        return passes
 
     def execute(
         self,
@@ -69,9 +77,8 @@ class Launch:
         Raises:
             RunError: see `LocalExecutor.run`.
         """
-        done = sum(len(chunks) for chunks in committed_chunks(folder).values()) * self.chunk_size
         rows = planned_rows(self.units)
-        done = done if rows is None else min(done, rows)
+        done = 0 if rows is None else rows - self._rows_left[folder.pass_number]
         with display(self.console, rows, done) as shown:
             LocalExecutor(pipeline, tasks, workers, folder.state / "logs", shown.update, watch).run()
 

@@ -91,7 +91,8 @@ class LocalExecutor(PipelineExecutor):
         Raises:
             RunError: a task raised, or its worker was killed again and again, or `watch` found a reason to stop.
         """
-        self.log_folder.mkdir(parents=True, exist_ok=True)
+        if not self.log_folder.is_dir():
+            self.log_folder.mkdir(parents=True)
         todo = deque(range(self.tasks))
         deaths: Counter[int] = Counter()
         past: Counter[str] = Counter()

@@ -10,26 +10,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import xxhash
 from datatrove.data import Document
 
 from blocks.generate.budget import document_room, split, truncate
-from blocks.generate.client import Answer
+from blocks.generate.answer import Answer
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
 from blocks.generate.generate import Ask, Generate
 from blocks.generate.prompts import Layout, Prompt
 from blocks.generate.tokenizer import TokenCounter
 from blocks.rephrase.clean import clean, trim_to_sentence
-from blocks.shards.chunk import FORMAT, LINEAGE, Refusal
+from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, chunk_of
 
 LongDocuments = Literal["truncate", "split", "skip"]
 TruncatedOutput = Literal["reject", "keep", "trim"]
 
 CHEAP_CHARACTERS = 4000
 """Documents up to this length are prepared on the event loop; longer ones may take milliseconds and go to a thread."""
+
+
+class Prepared(NamedTuple):
+    """A document as it will be asked about.
+
+    Args:
+        pieces: its text, or the consecutive pieces of it.
+        cut: whether its end was cut off.
+        tokens: tokens of the whole document, where they had to be counted.
+        broken: special tokens of the model that occurred in it and were broken up.
+    """
+
+    pieces: list[str]
+    cut: bool
+    tokens: int | None
+    broken: int
 
 
 class Rephrase(Generate):
@@ -113,48 +129,52 @@ class Rephrase(Generate):
 
     def preview(self, text: str) -> dict[str, dict[str, Any]]:
         """The request body of every format for the first piece of a document, as it would be sent (but for a seed)."""
-        pieces, _, _ = self.prepare(text)
+        piece = self.prepare(text).pieces[0]
         common = {"model": self.endpoint.model, **self.parameters}
-        return {prompt.name: {**common, **self.request(prompt, pieces[0])} for prompt in self.prompts}
+        return {prompt.name: {**common, **self.request(prompt, piece)} for prompt in self.prompts}
 
     async def rollout(self, document: Document, generate: Ask) -> list[Document | Refusal]:
         """Ask every prompt about every piece of the document, all at once."""
         if len(document.text) <= CHEAP_CHARACTERS and len(document.text.encode()) <= self.room:
-            pieces, cut, broken = self.prepare(document.text)
+            prepared = self.prepare(document.text)
         else:
-            pieces, cut, broken = await self.offload(self.prepare, document.text)
-        if broken:
-            self.stat_update("special_tokens_broken_up", value=broken)
+            prepared = await self.offload(self.prepare, document.text)
+        if prepared.broken:
+            self.stat_update("special_tokens_broken_up", value=prepared.broken)
+            if (chunk := chunk_of(document)) is not None:
+                chunk.count(special_tokens_broken_up=prepared.broken)
         source = {
             **{key: value for key, value in document.metadata.items() if key != LINEAGE},
             "source_id": document.id,
             "source_hash": xxhash.xxh3_64_hexdigest(document.text.encode(errors="surrogatepass")),
-            "input_cut": cut,
-            "pieces": len(pieces),
+            "source_tokens": prepared.tokens,
+            "input_cut": prepared.cut,
+            "pieces": len(prepared.pieces),
         }
         return await asyncio.gather(
             *(
                 self._sample(prompt, text, {**source, "piece": piece}, generate)
-                for piece, text in enumerate(pieces)
+                for piece, text in enumerate(prepared.pieces)
                 for prompt in self.prompts
             )
         )
 
-    def prepare(self, text: str) -> tuple[list[str], bool, int]:
-        """Make a document fit: (its pieces, whether something was cut off, special tokens broken up).
+    def prepare(self, text: str) -> Prepared:
+        """Make a document fit.
 
         Raises:
             Rejected: it does not fit and shall be skipped.
         """
         text, broken = self.tokenizer.neutralise(text)
-        if self.tokenizer.fits(text, self.room):
-            return [text], False, broken
+        fits, tokens = self.tokenizer.measure(text, self.room)
+        if fits:
+            return Prepared([text], False, tokens, broken)
         if self.long_documents == "skip":
             raise Rejected("document_too_long", f"more than {self.room} tokens")
         if self.long_documents == "split":
-            return split(text, self.room, self.tokenizer), False, broken
+            return Prepared(split(text, self.room, self.tokenizer), False, tokens, broken)
         text, cut = truncate(text, self.room, self.tokenizer)
-        return [text], cut, broken
+        return Prepared([text], cut, tokens, broken)
 
     async def _sample(self, prompt: Prompt, text: str, source: dict[str, Any], generate: Ask) -> Document | Refusal:
         piece = f"/{source['piece']}" if source["pieces"] > 1 else ""
