@@ -38,8 +38,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Every benchmark prints its figures last, as one JSON line. SMOKE=1 runs them small, to see that they work.
 bench: install
-	@echo "no benchmarks yet: they come with tests/bench"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	$(BIN)/python tests/bench/overhead.py $(if $(SMOKE),--rounds 1 --documents 500 --in-flight 64)
+	$(BIN)/python tests/bench/saturation.py $(if $(SMOKE),--documents 2500)
+	$(BIN)/python tests/bench/memory.py $(if $(SMOKE),--small 500 --large 1000)
+	$(BIN)/python tests/bench/resume.py $(if $(SMOKE),--chunks 0 50)
+	$(BIN)/python tests/bench/prefix.py
 
 clean:
 	rm -rf .venv runs $(DEMO_MODEL)

@@ -187,7 +187,11 @@ def finephrase(
         prompts = {loaded.name: loaded for loaded in load_prompts(formats, prompt or [])}
 
         # Names mean what they meant at the first launch: dataset and model are pinned to commits.
-        pins = former.pins if former else {"input": pin(input)}
+        pins: dict[str, Any] = dict(former.pins) if former else {}
+        if not former or former.config["input"] != input:
+            pins["input"] = pin(input)
+        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
+            pins.pop("model_revision", None)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [text_column, *(found.column for found in filters)])

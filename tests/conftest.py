@@ -118,7 +118,7 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With FINEMILL_NO_SKIPS (`make test-all`), something missing is a failure and not a skip that nobody hears about."""
+    """With FINEMILL_NO_SKIPS (`make test-all`) a skip is a failure, so that nothing is missing without a word."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     if os.environ.get("FINEMILL_NO_SKIPS") and skipped and exitstatus == 0:

@@ -37,7 +37,7 @@ SAYINGS = {
 
 class Mock:
     def __init__(self, log: str, latency: float, models: list[str], key: str | None, prefix: str) -> None:
-        self.log = Path(log).open("a", buffering=1) if log else None
+        self.log = Path(log) if log else None
         self.latency, self.models, self.key, self.prefix = latency, models, key, prefix
         self.seen: set[str] = set()
 
@@ -45,7 +45,8 @@ class Mock:
         if self.log:
             fields = {name: value for name, value in body.items() if name not in ("messages", "prompt")}
             entry = {"at": time.time(), "status": status, "hash": digest, "fields": fields}
-            self.log.write(json.dumps(entry) + "\n")
+            with self.log.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
 
     async def list_models(self, request: web.Request) -> web.Response:
         if refused := self.refuse_key(request):

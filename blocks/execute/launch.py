@@ -90,8 +90,8 @@ class Launch:
 def plan_run(folder: RunFolder, source: str, chunk_size: int, limit: int | None = None) -> None:
     """Prepare a run for a script of one's own: clear up after a kill, write or grow the plan.
 
-    Such a script runs alone on its folder, and does not change what shapes its samples between two launches: there is no
-    `run.yaml` to hold it to that.
+    Such a script runs alone on its folder, and does not change what shapes its samples between two launches: there is
+    no `run.yaml` to hold it to that.
 
     Args:
         folder: the run folder.

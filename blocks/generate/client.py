@@ -2,13 +2,14 @@
 
 What decides how an error is treated is what it says about the *next* attempt:
 
-- the server cannot be reached at all → nobody asks until it can (one probe instead of a stampede); after `patience`
-  seconds the run stops. It costs no document an attempt.
+- the server cannot be reached at all → the others are asked; when none is left, nobody asks until one can be reached
+  (one probe instead of a stampede), and after `patience` seconds the run stops. It costs no document an attempt.
 - 429, 502, 503, 504 → the service is busy or restarting: back off for as long as `patience`, honouring Retry-After.
+  That costs no attempt either.
 - a timeout, another 5xx, 408, an answer that cannot be read → `ATTEMPTS` tries; a lost connection → `LOST` tries, since
   this document may be what kills the server.
 - 400, 413, 422 → a property of the request: refused at once.
-- 401, 403, 404 → key or model name: the run stops with one line.
+- 401, 402, 403, 404, a redirect, a certificate → key, model name, URL: the run stops with one line.
 
 A request holds one of the step's slots only while it is on the wire; waiting for a retry gives the slot away.
 """
@@ -18,19 +19,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
-import orjson
+from datatrove.utils.logging import logger
 
+from blocks.generate.answer import Answer, error_message, parse_answer
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import RequestFailed, RequestRefused
-from blocks.generate.reasoning import split_reasoning
 from blocks.shards import meter
 from blocks.shards.folder import RunError
+
+__all__ = ["Answer", "Client"]
 
 ATTEMPTS = 6
 """Tries of one request that times out or is answered with a server error."""
@@ -40,37 +43,10 @@ LOST = 4
 
 BUSY = {429, 502, 503, 504}
 REFUSED = {400, 413, 422}
-FATAL = {401, 403, 404, 405}
+FATAL = {401, 402, 403, 404, 405}
 
 SUSPICIOUS_REFUSALS = 20
 """Refusals without a single answer after which the configuration is to blame, not the documents."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model said.
-
-    Args:
-        text: the answer, without reasoning.
-        finish_reason: as the server put it (`stop`, `length`, …), None if it did not say.
-        usage: token counts, as the server put them.
-        reasoning: what the model thought before, from a field of its own or a leading `<think>` block.
-    """
-
-    text: str
-    finish_reason: str | None = None
-    usage: Mapping[str, Any] = field(default_factory=dict)
-    reasoning: str | None = None
-
-    @property
-    def prompt_tokens(self) -> int | None:
-        """Tokens of the prompt, if the server counted."""
-        return self.usage.get("prompt_tokens")
-
-    @property
-    def completion_tokens(self) -> int | None:
-        """Tokens of the answer, reasoning included, if the server counted."""
-        return self.usage.get("completion_tokens")
 
 
 class Client:
@@ -96,10 +72,12 @@ class Client:
         self._open = dict.fromkeys(endpoint.urls, 0)
         self._down: dict[str, asyncio.Task[None]] = {}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            # Connections idle for longer than uvicorn keeps them (5 s) would be lost just when they are used again.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
             headers={"Content-Type": "application/json", **endpoint.headers()},
             skip_auto_headers=("User-Agent",),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def close(self) -> None:
@@ -108,84 +86,113 @@ class Client:
             probe.cancel()
         await self._session.close()
 
-    async def ask(self, path: str, body: bytes) -> Answer:
+    async def ask(self, path: str, body: bytes, queued: Callable[[], None] = lambda: None) -> Answer:
         """Send `body` to `path` (`chat/completions` or `completions`) until there is an answer.
+
+        Args:
+            path: below the endpoint's URL.
+            body: JSON.
+            queued: called when the request has joined the queue for a slot and when it has left it.
 
         Raises:
             RequestRefused: the server will never answer it.
             RequestFailed: all attempts were used up.
             RunError: no request can succeed.
         """
-        attempt, busy_since = 0, None
+        attempts = pauses = 0
+        busy_since: float | None = None
         while True:
-            self.waiting += 1
+            await self._take_slot(queued)
             try:
-                await self.slots.acquire()
-            finally:
-                self.waiting -= 1
-            try:
-                answer, trouble = await self._attempt(path, body)
+                result = await self._attempt(path, body)
             finally:
                 self.slots.release()
-            if answer is not None:
+            if isinstance(result, Answer):
                 self.answers += 1
-                return answer
-            assert trouble is not None
-            if trouble.unreachable is not None:
-                await self._rest(self._until_up(trouble.unreachable))
+                return result
+            if result.unreachable:
+                await self._rest(self._until_up(result.detail))
                 continue
-            if trouble.busy:
+            if result.busy:
                 busy_since = busy_since or time.monotonic()
-                if time.monotonic() - busy_since > self.patience:
-                    raise RequestFailed(trouble.reason, trouble.detail)
-            attempt += 1
-            if not trouble.busy and attempt >= (LOST if trouble.reason == "connection_lost" else ATTEMPTS):
-                raise RequestFailed(trouble.reason, trouble.detail)
+                given_up = time.monotonic() - busy_since > self.patience
+            else:
+                attempts += 1
+                given_up = attempts >= (LOST if result.reason == "connection_lost" else ATTEMPTS)
+            if given_up:
+                raise RequestFailed(result.reason, result.detail)
             meter.add(retries=1)
-            pause = min(60.0, self.delay * 2 ** min(attempt - 1, 16)) * random.uniform(0.5, 1.5)
-            await self._rest(asyncio.sleep(max(pause, trouble.retry_after)))
+            pause = min(60.0, self.delay * 2 ** min(pauses, 16)) * random.uniform(0.5, 1.5)
+            pauses += 1
+            await self._rest(asyncio.sleep(pause + result.retry_after))
 
-    async def _rest(self, pause: Any) -> None:
+    async def _take_slot(self, queued: Callable[[], None]) -> None:
+        self.waiting += 1
+        queued()
+        try:
+            await self.slots.acquire()
+        finally:
+            self.waiting -= 1
+            queued()
+
+    async def _rest(self, pause: Coroutine[Any, Any, None]) -> None:
         self.resting += 1
         try:
             await pause
         finally:
             self.resting -= 1
 
-    async def _attempt(self, path: str, body: bytes) -> tuple[Answer | None, _Trouble | None]:
+    async def _attempt(self, path: str, body: bytes) -> Answer | _Trouble:
         url = min(self._open, key=lambda u: (u in self._down, self._open[u]))
         if url in self._down:
-            return None, _Trouble("unreachable", unreachable=url)
+            return _Trouble("unreachable", "connection refused", unreachable=True)
         self._open[url] += 1
         try:
-            async with asyncio.timeout(self.timeout), self._session.post(f"{url}/{path}", data=body) as response:
+            async with (
+                asyncio.timeout(self.timeout),
+                # A redirected POST would arrive as a GET.
+                self._session.post(f"{url}/{path}", data=body, allow_redirects=False) as response,
+            ):
                 content = await response.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise RunError(
+                f"{url}: {error.certificate_error}; for a certificate of your own, name its file in the environment "
+                f"variable SSL_CERT_FILE"
+            ) from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            self._mark_down(url, error)
+            return _Trouble("unreachable", str(error), unreachable=True)
         except TimeoutError:
-            return None, _Trouble("timeout", f"no answer within {self.timeout:g} s")
-        except aiohttp.ClientConnectorError as error:
-            return None, _Trouble("unreachable", str(error), unreachable=url)
+            return _Trouble("timeout", f"no answer within {self.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            return None, _Trouble("connection_lost", f"{type(error).__name__}: {error}")
+            return _Trouble("connection_lost", f"{type(error).__name__}: {error}")
         finally:
             self._open[url] -= 1
         if response.status == 200:
             try:
-                return parse_answer(content), None
+                return parse_answer(content)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                return None, _Trouble("malformed_answer", f"{type(error).__name__}: {error}: {content[:200]!r}")
-        return None, self._judge(response.status, response.headers, content, url)
+                began = self.endpoint.conceal(repr(content[:200]))
+                return _Trouble("malformed_answer", f"{type(error).__name__}: {error}: {began}")
+        return self._judge(response.status, response.headers, content, url)
 
     def _judge(self, status: int, headers: Mapping[str, str], content: bytes, url: str) -> _Trouble:
-        said = error_message(content)
+        said = self.endpoint.conceal(error_message(content))
+        if 300 <= status < 400:
+            raise RunError(f"{url} redirects to {headers.get('Location')}: give that address as --endpoint")
         if status in FATAL:
+            key = f"the key in {self.endpoint.api_key_env or '(none given, see --api-key-env)'}"
             hint = {
-                401: f"the key in {self.endpoint.api_key_env or '(none given, see --api-key-env)'} is not accepted",
-                403: f"the key in {self.endpoint.api_key_env or '(none given, see --api-key-env)'} may not do this",
+                401: f"{key} is not accepted",
+                402: f"the account of {key} has no credit left",
+                403: f"{key} may not do this",
             }.get(status, f"is --model {self.endpoint.model!r} the name that the server knows, and the URL right?")
             raise RunError(f"{url} answered HTTP {status} ({said}): {hint}")
         if status in REFUSED:
             self.refusals += 1
-            if self.answers == 0 and self.refusals >= SUSPICIOUS_REFUSALS:
+            # Refusals come at once and answers take their time: a few bad documents among many requests on the wire
+            # are no sign of anything.
+            if self.answers == 0 and self.refusals >= max(SUSPICIOUS_REFUSALS, sum(self._open.values())):
                 raise RunError(
                     f"{url} refused the first {self.refusals} requests, last with HTTP {status} ({said}): check "
                     f"--model, --max-tokens and --extra-body"
@@ -193,24 +200,34 @@ class Client:
             raise RequestRefused("too_long" if status == 413 or _too_long(said) else "bad_request", said)
         return _Trouble(f"http_{status}", said, busy=status in BUSY, retry_after=_retry_after(headers))
 
-    async def _until_up(self, url: str) -> None:
+    def _mark_down(self, url: str, error: Exception) -> None:
         if url not in self._down:
+            logger.warning(f"{error}; trying again for up to {self.patience:g} s")
             self._down[url] = asyncio.create_task(self._probe(url))
-        await asyncio.shield(self._down[url])
+
+    async def _until_up(self, why: str) -> None:
+        """Wait until one of the servers takes connections."""
+        if len(self._down) < len(self._open):
+            return
+        up, _ = await asyncio.wait(self._down.values(), timeout=self.patience, return_when=asyncio.FIRST_COMPLETED)
+        if not up:
+            raise RunError(
+                f"{' and '.join(self._open)} cannot be reached for {self.patience:g} s ({why}); start again when the "
+                f"server is up: what was answered is kept"
+            )
 
     async def _probe(self, url: str) -> None:
-        """Wait until the server takes connections again."""
-        deadline = time.monotonic() + self.patience
-        pause = 0.2
+        """End when the server takes connections again, whatever it says."""
+        pause = self.delay
+        timeout = aiohttp.ClientTimeout(total=10)
         while True:
             try:
-                async with self._session.get(f"{url}/models", timeout=aiohttp.ClientTimeout(total=10)):
+                async with self._session.get(f"{url}/models", timeout=timeout, allow_redirects=False):
                     break
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                if time.monotonic() > deadline:
-                    raise RunError(f"{url} cannot be reached for {self.patience:g} s: {error}") from error
-            await asyncio.sleep(pause)
-            pause = min(5.0, pause * 1.5)
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                await asyncio.sleep(pause)
+                pause = min(5.0, pause * 1.5)
+        logger.info(f"{url} answers again")
         del self._down[url]
 
 
@@ -222,39 +239,7 @@ class _Trouble:
     detail: str = ""
     busy: bool = False
     retry_after: float = 0.0
-    unreachable: str | None = None
-
-
-def parse_answer(content: bytes) -> Answer:
-    """Read a chat completion or completion.
-
-    Raises:
-        ValueError, KeyError, IndexError, TypeError, AttributeError: it is not one.
-    """
-    body = orjson.loads(content)
-    choice = body["choices"][0]
-    usage = body.get("usage") or {}
-    if "message" in choice:
-        message = choice["message"]
-        text = message.get("content") or ""
-        separate = message.get("reasoning_content") or message.get("reasoning")
-    else:
-        text, separate = choice["text"], None
-    if not isinstance(text, str):
-        raise ValueError("the answer's content is no text")
-    text, inline = split_reasoning(text)
-    return Answer(text, choice.get("finish_reason"), usage, separate or inline)
-
-
-def error_message(content: bytes) -> str:
-    """The message in an error body, as servers word it; at most 500 characters, on one line."""
-    try:
-        body = orjson.loads(content)
-        error = body.get("error", body)
-        said = error if isinstance(error, str) else error.get("message") or error.get("detail") or body
-    except (ValueError, AttributeError):
-        said = content.decode(errors="replace")
-    return " ".join(str(said).split())[:500] or "no message"
+    unreachable: bool = False
 
 
 def _too_long(said: str) -> bool:
@@ -267,6 +252,6 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     value = headers.get("Retry-After", "").strip()
     try:
         seconds = float(value) if value[:1].isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(600.0, max(0.0, seconds))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from blocks.shards.folder import RunError
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -33,8 +35,21 @@ class Endpoint:
         """The authorization header, read from the environment now.
 
         Raises:
-            KeyError: the environment variable is not set in this process.
+            RunError: the environment variable is not set in this process, or cannot be a key.
         """
         if self.api_key_env is None:
             return {}
-        return {"Authorization": f"Bearer {os.environ[self.api_key_env]}"}
+        if not self._key:
+            raise RunError(f"--api-key-env {self.api_key_env}: there is no such environment variable here; export it")
+        if not (self._key.isascii() and self._key.isprintable()):
+            # An HTTP library would refuse it with a message that quotes it.
+            raise RunError(f"--api-key-env {self.api_key_env}: its value has characters that no API key has")
+        return {"Authorization": f"Bearer {self._key}"}
+
+    def conceal(self, text: str) -> str:
+        """`text` without the key, which servers quote in their messages."""
+        return text.replace(self._key, "***") if self._key else text
+
+    @property
+    def _key(self) -> str:
+        return os.environ.get(self.api_key_env or "", "").strip()

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import traceback
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
 import orjson
@@ -27,13 +29,14 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
-from blocks.generate.client import Answer, Client
+from blocks.generate.answer import Answer
+from blocks.generate.client import Client
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
-from blocks.generate.loop import event_loop, run_on_loop
+from blocks.generate.loop import event_loop, finish_on_loop, run_on_loop
 from blocks.generate.window import Window
 from blocks.shards import meter
-from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, is_document
+from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, is_document, stream_of
 from blocks.shards.folder import RunError
 from blocks.shards.journal import Journal
 
@@ -45,6 +48,9 @@ Ask = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 
 Outcome = list[Document | Refusal] | Refusal
 """What became of a document: what its rollout returned, or why there is nothing."""
+
+OTHER_FILES = 256
+"""Files that a process may have open besides one connection per request."""
 
 JUDGED_AFTER = 100
 """Documents of a task after which its failure rate is held against `max_failure_rate`."""
@@ -114,24 +120,25 @@ class Generate(PipelineStep):
             # rests, more documents would not help.
             return client.waiting + max(0, client.resting - self.max_in_flight)
 
-        async def work(document: Document, placed: Callable[[], None]) -> tuple[Outcome, int]:
-            return await self._settle(document, _Request(self, client, document, placed))
+        async def work(document: Document, queued: Callable[[], None]) -> tuple[Outcome, int]:
+            return await self._settle(document, _Request(self, client, document, queued))
 
         backlog = max(8, self.max_in_flight // 8)
         window = Window(event_loop(), work, unplaced, backlog, self.max_held_bytes)
         judge = _FailureRate(self.max_failure_rate)
         try:
-            for document, outcome in window.run(data or ()):
-                judge.add(outcome)
-                yield from self._account(document, outcome)
+            with stream_of(self.name), closing(window.run(data or ())) as finished:
+                for document, outcome in finished:
+                    judge.add(outcome)
+                    yield from self._account(document, outcome)
             judge.finish()
         finally:
-            run_on_loop(client.close())
+            finish_on_loop(client.close())
             self.stat_update("seconds_stalled_by_order", value=round(window.stalled_seconds, 1), unit="task")
 
     async def _connect(self) -> Client:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = self.max_in_flight + 256
+        wanted = self.max_in_flight + OTHER_FILES
         if soft != resource.RLIM_INFINITY and soft < wanted:
             if hard != resource.RLIM_INFINITY and hard < wanted:
                 raise RunError(f"--max-in-flight {self.max_in_flight} needs {wanted} open files, the limit is {hard}")
@@ -150,8 +157,15 @@ class Generate(PipelineStep):
             return Refusal(error.reason, kind="failed", detail=error.detail), 0
         except RunError:
             raise
-        except Exception as error:
-            logger.opt(exception=error).warning(f"the rollout of document {document.id} raised; the document failed")
+        except UnicodeEncodeError as error:  # a lone surrogate, which no request can carry
+            return Refusal("invalid_unicode", detail=str(error)), 0
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # it is the window that ends
+            # Not loguru's own traceback: that shows the values of variables, and a request's headers hold the key.
+            shown = "".join(traceback.format_exception(error))
+            logger.warning(f"the rollout of document {document.id} raised; the document failed\n{shown}")
             return Refusal(f"error_{type(error).__name__}", kind="failed", detail=str(error)[:500]), 0
         size = sum(2 * len(item.text) + 2000 for item in outcome if isinstance(item, Document))
         return outcome or Refusal("no_output"), size
@@ -170,6 +184,8 @@ class Generate(PipelineStep):
                 logger.warning(f"{refusal.id or document.id}: {refusal.kind}, {refusal.reason} {refusal.detail}")
         if chunk is not None:
             lineage = document.metadata[LINEAGE]
+            for child in children:  # each carries a lineage of its own, and rollouts like to pass their document's on
+                child.metadata = dict(child.metadata)
             if isinstance(outcome, Refusal):
                 chunk.refuse(lineage, outcome)
             else:
@@ -180,14 +196,19 @@ class Generate(PipelineStep):
 class _Request:
     """`generate` for one rollout: builds the body, looks into the journal, asks, records."""
 
-    def __init__(self, step: Generate, client: Client, document: Document, placed: Callable[[], None]) -> None:
-        self._step, self._client, self._document, self._placed = step, client, document, placed
+    def __init__(self, step: Generate, client: Client, document: Document, queued: Callable[[], None]) -> None:
+        self._step, self._client, self._document, self._queued = step, client, document, queued
         self._chunk = chunk_of(document)
         self._asked: Counter[bytes] = Counter()
 
     async def __call__(self, request: Mapping[str, Any]) -> Answer:
         body = {"model": self._step.endpoint.model, **self._step.parameters, **request}
-        payload = orjson.dumps(body)
+        try:
+            payload = orjson.dumps(body)
+        except orjson.JSONEncodeError as error:
+            if "surrogates" not in str(error):
+                raise
+            raise RequestRefused("invalid_unicode", str(error)) from error
         digest = xxhash.xxh3_128_digest(payload)
         self._asked[digest] += 1
         asked_before = f"\0{self._asked[digest] - 1}\0".encode()
@@ -208,10 +229,11 @@ class _Request:
     async def _ask_once(self, journal: Journal, key: bytes, path: str, payload: bytes) -> Answer:
         recorded = journal.get(key)
         if recorded is not None:
-            self._placed()
+            self._queued()
             meter.add(replayed=1)
             if "refused" in recorded:
                 raise RequestRefused(recorded["refused"], recorded["detail"])
+            self._client.answers += 1  # the configuration is sound
             return Answer(**recorded)
         try:
             answer = await self._ask(path, payload)
@@ -224,9 +246,7 @@ class _Request:
         return answer
 
     async def _ask(self, path: str, payload: bytes) -> Answer:
-        self._placed()
-        answer = await self._client.ask(path, payload)
-        self._placed()
+        answer = await self._client.ask(path, payload, self._queued)
         meter.add(requests=1, prompt_tokens=answer.prompt_tokens or 0, completion_tokens=answer.completion_tokens or 0)
         return answer
 
@@ -250,7 +270,7 @@ class _FailureRate:
 
     def finish(self) -> None:
         """At the end: a task in which everything failed has not succeeded, however short it was."""
-        if self.documents and self.failed == self.documents:
+        if self.documents and self.failed == self.documents and self.limit < 1:
             self._give_up()
 
     def _give_up(self) -> None:

@@ -1,7 +1,7 @@
 """Which model a run asks, and how to get at it.
 
-`--model`, `--server`, `--endpoint` and `--tokenizer` decide that together. Every name is resolved here, in the launching
-process and before a server starts.
+`--model`, `--server`, `--endpoint` and `--tokenizer` decide that together. Every name is resolved here, in the
+launching process and before a server starts.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def choose_model(
         raise RunError("--server-options are for servers that the run starts; see --extra-body for requests")
     endpoint = resolve(url, name, api_key_env) if url is not None else None
     name = endpoint.model if endpoint else name or DEFAULT_MODEL
-    commit = pinned or (revision if endpoint else pin_model(name, revision))
+    if pinned is None or pinned.startswith("local-"):  # a folder may have changed since
+        pinned = revision if endpoint else pin_model(name, revision)
+    commit = pinned
     on_hub = None if commit is None or commit.startswith("local-") else commit
     source, source_revision = (tokenizer, None) if tokenizer else (name, on_hub)
     try:
@@ -116,5 +118,5 @@ def choose_model(
         server = VLLM(name, on_hub, options={"max_model_len": context, **(server_options or {})})
     elif kind == "transformers":
         server = Transformers(name, on_hub, options=dict(server_options or {}))
-    own = {} if source == "none" else model_json(source, source_revision, "generation_config.json")
+    own = {} if endpoint else model_json(name, on_hub, "generation_config.json")
     return Model(name, commit, context, counter, tokenizer_id, own, server, endpoint)

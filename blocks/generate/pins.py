@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import xxhash
+from huggingface_hub import HfApi, hf_hub_download, is_offline_mode
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from blocks.generate.model_files import read_model_file
 from blocks.shards.folder import RunError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def pin_model(model: str, revision: str | None) -> str:
     """The commit hash of a Hub model, or a digest of a local folder (`local-<xxh3-64>`).
 
-    A local folder's digest covers its JSON files' contents and its weights' names and sizes.
+    A commit hash is taken at its word. Without network (`HF_HUB_OFFLINE=1`) the local cache says what a branch means. A
+    local folder's digest covers the contents of its JSON files and templates, and names and sizes of all else.
 
     Raises:
         RunError: there is no such model or revision, or the Hub cannot be asked.
@@ -25,22 +36,32 @@ def pin_model(model: str, revision: str | None) -> str:
         digest = xxhash.xxh3_64()
         for path in sorted(folder.iterdir()):
             if path.is_file():
-                content = path.read_bytes() if path.suffix == ".json" else str(path.stat().st_size).encode()
+                content = path.read_bytes() if path.suffix in (".json", ".jinja") else str(path.stat().st_size).encode()
                 digest.update(path.name.encode() + b"\0" + content)
         return f"local-{digest.hexdigest()}"
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
     try:
-        sha = HfApi().model_info(model, revision=revision).sha
+        if is_offline_mode():
+            return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name
+        return str(HfApi().model_info(model, revision=revision).sha)
+    except RevisionNotFoundError as error:
+        raise RunError(f"--model {model} has no --revision {revision}") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise RunError(f"--model {model}: no such folder here, and no such model (or revision) on the Hub") from error
-    except (HfHubHTTPError, OSError) as error:
         raise RunError(
-            f"cannot ask the Hub which revision of {model} is meant: {error}; give a local folder as --model, or a "
-            f"commit hash as --revision"
+            f"--model {model}: no such folder here, and no such model on the Hub that this account can read (for gated "
+            f"ones accept the licence and run `hf auth login`)"
         ) from error
-    return str(sha)
+    except LocalEntryNotFoundError as error:
+        raise RunError(
+            f"the Hub is switched off (HF_HUB_OFFLINE) and {model} is not in the local cache: run "
+            f"`hf download {model}` on a machine with network, or give a local folder as --model"
+        ) from error
+    except Exception as error:  # connection errors are those of the Hub's HTTP library, which differs by version
+        raise RunError(
+            f"cannot ask the Hub which revision of {model} is meant: {' '.join(str(error).split())}; give a local "
+            f"folder as --model, or a commit hash as --revision"
+        ) from error
 
 
 def model_json(model: str, revision: str | None, name: str) -> dict[str, Any]:
@@ -53,7 +74,10 @@ def model_json(model: str, revision: str | None, name: str) -> dict[str, Any]:
         text = read_model_file(model, name, revision)
     except ValueError as error:
         raise RunError(str(error)) from error
-    content: dict[str, Any] = json.loads(text) if text else {}
+    try:
+        content: dict[str, Any] = json.loads(text or "{}")
+    except ValueError as error:
+        raise RunError(f"the {name} of {model} cannot be read: {error}; is the download whole?") from error
     return content
 
 

@@ -6,16 +6,20 @@ the version.
 
 from __future__ import annotations
 
-import os
+import re
 import urllib.error
 import urllib.request
+from http.client import HTTPException
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-from blocks.generate.client import error_message
+from blocks.generate.answer import error_message
 from blocks.generate.endpoint import Endpoint
 from blocks.shards.folder import RunError
+
+_VERSION = re.compile(r"/v\d+[a-z0-9]*/*$")
 
 
 def resolve(url: str, model: str | None = None, api_key_env: str | None = None) -> Endpoint:
@@ -29,27 +33,33 @@ def resolve(url: str, model: str | None = None, api_key_env: str | None = None) 
     Raises:
         RunError: nothing answers, the key is not accepted, or the model is not there.
     """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RunError(f"--endpoint {url} is no http:// or https:// URL")
-    if api_key_env is not None and not os.environ.get(api_key_env):
-        raise RunError(f"--api-key-env {api_key_env}: there is no such environment variable here; export it first")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or parts.query or parts.fragment:
+        raise RunError(f"--endpoint {url} is no plain http:// or https:// URL, such as http://host:8000/v1")
+    if parts.username is not None:
+        raise RunError("--endpoint holds a user name or password: give the key with --api-key-env NAME instead")
     typed = parts.geturl().rstrip("/")
-    with_version = [typed] if typed.rpartition("/")[2].startswith("v") else [f"{typed}/v1", typed]
-    headers = Endpoint((typed,), "", api_key_env).headers()
+    with_version = [typed] if _VERSION.search(parts.path) else [f"{typed}/v1", typed]
+    asked = Endpoint((typed,), "", api_key_env)
+    headers = asked.headers()
     troubles = []
     for base in with_version:
         try:
             names = _models(base, headers)
         except urllib.error.HTTPError as error:
-            said = error_message(error.read())
+            said = asked.conceal(error_message(error.read()))
             if error.code in (401, 403):
                 raise RunError(
                     f"{base} does not accept the key in {api_key_env or '(none given: use --api-key-env NAME)'}: {said}"
                 ) from error
-            troubles.append(f"{base}/models: HTTP {error.code}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            troubles.append(f"{base}/models: {getattr(error, 'reason', error)}")
+            moved = f" to {error.headers['Location']}" if error.headers["Location"] else ""
+            troubles.append(f"{base}/models: HTTP {error.code}{moved}")
+        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+            troubles.append(f"{base}/models: {_why(error)}")
         else:
             return Endpoint((base,), _choose(names, model, base), api_key_env)
     raise RunError(f"no OpenAI-compatible server answers at {url} ({'; '.join(troubles)})")
@@ -57,8 +67,24 @@ def resolve(url: str, model: str | None = None, api_key_env: str | None = None) 
 
 def _models(base: str, headers: dict[str, str]) -> list[str]:
     request = urllib.request.Request(f"{base}/models", headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with _opener.open(request, timeout=30) as response:
         return [str(entry["id"]) for entry in orjson.loads(response.read())["data"]]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return str(getattr(error, "reason", error))
+    return f"what answers there is no list of models ({type(error).__name__})"
+
+
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the key would go along to wherever it points, and requests could not follow anyway."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_StayHere)
 
 
 def _choose(names: list[str], model: str | None, base: str) -> str:

@@ -11,10 +11,11 @@ hanging until its timeout, the others go on. The seconds for which that bound di
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any
 
 from datatrove.data import Document
@@ -43,10 +44,9 @@ class Window:
 
     Args:
         loop: the event loop.
-        rollout: makes the coroutine for a document; its result is (outcome, bytes held by it). It must not raise,
-        except
-            to stop everything. Its second argument is to be called when the document's first request joins the queue
-            for a slot, and again after every answer.
+        rollout: makes the coroutine for a document; its result is (outcome, bytes held by it). What it raises stops
+            everything. Its second argument is to be called whenever a request of it joins or leaves the queue for a
+            slot.
         unplaced: how many requests are waiting for a slot; called on the loop.
         backlog: admit while `unplaced` is below this.
         max_bytes: bound on what is held for reordering.
@@ -74,7 +74,7 @@ class Window:
         self._stalled_since: float | None = None
         self.stalled_seconds = 0.0
 
-    def run(self, documents: Iterable[Document]) -> Iterator[tuple[Document, Any]]:
+    def run(self, documents: Iterable[Document]) -> Generator[tuple[Document, Any], None, None]:
         """Yield (document, outcome) in input order.
 
         Raises:
@@ -83,12 +83,12 @@ class Window:
         feeder = threading.Thread(target=self._feed, args=(documents,), name="finemill-feeder", daemon=True)
         feeder.start()
         try:
-            while (batch := self._take()) is not None:
-                for ticket in batch:
-                    yield ticket.document, ticket.outcome
+            while (ticket := self._take()) is not None:
+                yield ticket.document, ticket.outcome
         finally:
-            self._stop()
-            feeder.join(timeout=5.0)
+            if not sys.is_finalizing():  # the other threads have stopped then, perhaps while they held the lock
+                self._stop()
+                feeder.join(timeout=5.0)
 
     # The feeder's side.
 
@@ -102,7 +102,7 @@ class Window:
                     ):
                         self._state.wait()
                     if self._error is not None:
-                        return
+                        break
                     self._inbox.append(ticket)
                     self._inbox_bytes += ticket.size
                     wake = len(self._inbox) == 1
@@ -110,20 +110,23 @@ class Window:
                     self._loop.call_soon_threadsafe(self.admit)
         except BaseException as error:
             self._fail(error)
-        else:
+        finally:
             with self._state:
                 self._exhausted = True
                 self._state.notify_all()
+            # This is the thread that runs the upstream generators, so it is the one that can end them.
+            if isinstance(documents, Generator):
+                documents.close()
 
     # The loop's side.
 
     def admit(self) -> None:
         """Start rollouts while slots could run dry; called whenever that may have changed."""
         while self._inbox and self._error is None and self._unplaced() + self._starting < self._backlog:
-            if self._window and self._held + self._inbox[0].size > self._max_bytes:
-                self._stalled_since = self._stalled_since or time.monotonic()
-                return
             with self._state:
+                if self._window and self._held + self._inbox[0].size > self._max_bytes:
+                    self._stalled_since = self._stalled_since or time.monotonic()
+                    return
                 ticket = self._inbox.popleft()
                 self._inbox_bytes -= ticket.size
                 self._held += ticket.size
@@ -141,7 +144,7 @@ class Window:
     async def _work(self, ticket: Ticket) -> None:
         starting = True
 
-        def placed() -> None:
+        def queued() -> None:
             nonlocal starting
             if starting:
                 starting = False
@@ -149,9 +152,7 @@ class Window:
             self.admit()
 
         try:
-            ticket.outcome, extra = await self._rollout(ticket.document, placed)
-        except asyncio.CancelledError:
-            raise
+            ticket.outcome, extra = await self._rollout(ticket.document, queued)
         except BaseException as error:
             self._fail(error)
             return
@@ -159,14 +160,14 @@ class Window:
             ticket.size += extra
             self._held += extra
             ticket.done = True
-            if self._window and self._window[0] is ticket:
+            if self._window[0] is ticket:
                 self._state.notify_all()
-        placed()
+        queued()
 
     # The consumer's side.
 
-    def _take(self) -> list[Ticket] | None:
-        """Everything that is finished at the head; None at the end."""
+    def _take(self) -> Ticket | None:
+        """The document at the head when it is finished; None at the end."""
         with self._state:
             while not (self._window and self._window[0].done):
                 if self._error is not None:
@@ -174,13 +175,12 @@ class Window:
                 if self._exhausted and not self._window and not self._inbox:
                     return None
                 self._state.wait()
-            batch = []
-            while self._window and self._window[0].done:
-                batch.append(self._window.popleft())
-            self._held -= sum(ticket.size for ticket in batch)
-        if self._stalled_since is not None:
+            ticket = self._window.popleft()
+            self._held -= ticket.size
+            stalled = self._stalled_since is not None
+        if stalled:
             self._loop.call_soon_threadsafe(self.admit)
-        return batch
+        return ticket
 
     # Everybody's.
 

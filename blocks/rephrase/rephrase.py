@@ -15,8 +15,8 @@ from typing import Any, Literal, NamedTuple
 import xxhash
 from datatrove.data import Document
 
-from blocks.generate.budget import document_room, split, truncate
 from blocks.generate.answer import Answer
+from blocks.generate.budget import document_room, split, truncate
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
 from blocks.generate.generate import Ask, Generate

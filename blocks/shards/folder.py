@@ -108,7 +108,7 @@ class RunFolder:
         """
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            there = set(os.listdir(self.state))  # on a slow file system every single look costs
+            there = {path.name for path in self.state.iterdir()}  # on a slow file system every single look costs
             for name in ("commits", "finished", "journal", "staging", "logs", "servers"):
                 if name not in there:
                     (self.state / name).mkdir(exist_ok=True)

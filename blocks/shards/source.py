@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import fsspec
@@ -26,6 +27,7 @@ SUFFIXES: dict[str, Literal["parquet", "jsonl"]] = {
     ".json.gz": "jsonl",
 }
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_DATASET = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?P<path>/.*)?$")
 
 
@@ -61,22 +63,31 @@ def pin(source: str) -> str:
     if match is None:
         return source
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     repo, revision = match["repo"], match["revision"]
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return source
     try:
         sha = HfApi().dataset_info(repo, revision=revision).sha
+    except RevisionNotFoundError as error:
+        raise RunError(f"the dataset {repo} has no revision {revision}") from error
     except RepositoryNotFoundError as error:
-        raise RunError(f"no dataset {repo} (revision {revision or 'main'}) on the Hub, or no access to it") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise RunError(f"cannot ask the Hub for {repo}: {error}") from error
+        raise RunError(
+            f"no dataset {repo} on the Hub that this account can read (for gated ones accept the terms and run "
+            f"`hf auth login`)"
+        ) from error
+    except Exception as error:  # connection errors are those of the Hub's HTTP library, which differs by version
+        raise RunError(f"cannot ask the Hub for {repo}: {' '.join(str(error).split())}") from error
     return f"hf://datasets/{repo}@{sha}{match['path'] or ''}"
 
 
 def dataset_name(source: str) -> str:
-    """What `source_dataset` says: the Hub repository, or the input as the user typed it."""
+    """What `source_dataset` says: the Hub repository, a remote URL as typed, or the last part of a local path."""
     match = _HUB_DATASET.match(source)
-    return match["repo"] if match else source
+    if match:
+        return match["repo"]
+    return source if "://" in source else Path(source).name
 
 
 def list_files(source: str) -> list[InputFile]:

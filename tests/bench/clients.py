@@ -3,8 +3,8 @@
     python tests/bench/clients.py finemill --url http://127.0.0.1:8000 --input docs.jsonl --work DIR --in-flight 64
 
 Prints one JSON line: `documents` answered and (where the client writes any) read back from disk, `seconds` from the run
-call to files on disk without imports, `cpu_seconds` of this process and its children, `rss_mb` at its peak. Every client
-asks for the same instruction and document, one request per document.
+call to files on disk without imports, `cpu_seconds` of this process and its children, `rss_mb` at its peak. Every
+client asks for the same instruction and document, one request per document.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python tests/bench/saturation.py [--documents 16000]
 
-The server has 256 slots and log-normal service times (median 0.5 s, σ 0.5); 1 % of the requests take 10 times the median,
-one takes 40 s (finemill's timeout is 20 s, the stock runner has none), and closing a shard of 2,000 documents takes 3 s.
-The last line is JSON: the share of slot-time in use, for finemill and for datatrove's stock runner with checkpoints.
+The server has 256 slots and log-normal service times (median 0.5 s, σ 0.5); 1 % of the requests take 10 times the
+median, one takes 40 s (finemill's timeout is 20 s, the stock runner has none), and closing a shard of 2,000 documents
+takes 3 s. The last line is JSON: the share of slot-time in use, for finemill and for datatrove's stock runner with
+checkpoints.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""A model server for benchmarks: raw asyncio, so that it costs as little as possible beside the client on the same cores.
+"""A model server for benchmarks: raw asyncio, so that it costs as little as possible beside the client on the same
+cores.
 
     python tests/bench/server.py [--slots 256 --median 0.5 --sigma 0.5 --stragglers 0.01 --hang 1]
 
 Without options it answers at once. With `--slots` it works on so many requests at a time (the others wait, as in vLLM),
-each for a log-normal time that depends on the request; a share of them takes 10 times the median, and one request, some way in,
-`--hang` seconds. `GET /stats` tells how many slots were in use when. `--record FILE` keeps the prompts as they arrive.
+each for a log-normal time that depends on the request; a share of them takes 10 times the median, and one request, some
+way in, `--hang` seconds. `GET /stats` tells how many slots were in use when. `--record FILE` keeps the prompts as they
+arrive.
 """
 
 from __future__ import annotations

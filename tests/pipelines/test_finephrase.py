@@ -114,7 +114,7 @@ def test_document_first_layout_shares_its_beginning(tmp_path, corpus, mock):
         "--prompt-layout",
         "document-first",
     )
-    contents = [line for line in result.stdout.replace("\n", "").split('"content": "')[1:]]
+    contents = result.stdout.replace("\n", "").split('"content": "')[1:]
     assert len(contents) == 4
     assert all(text.startswith("Document:\\nDocument 0. Some words") for text in contents)
 

@@ -1,8 +1,8 @@
 """Nothing vanishes: the cases in which datatrove 0.10.1's runner reports success and documents are missing.
 
 Each was reproduced against the stock `InferenceRunner`; here the same thing happens to `finephrase.py`. What a case is
-about stands in its name. Cases about one module have their test there: a full disk, failing moves and copied documents in
-tests/shards, best-of-n after a restart and unserialisable outcomes in tests/generate.
+about stands in its name. Cases about one module have their test there: a full disk, failing moves and copied documents
+in tests/shards, best-of-n after a restart and unserialisable outcomes in tests/generate.
 """
 
 from __future__ import annotations

@@ -68,4 +68,5 @@ def test_what_is_not_there(folder, source, said):
 
 def test_dataset_names():
     assert dataset_name("hf://datasets/org/name@abc/data/*.parquet") == "org/name"
-    assert dataset_name("data/x.jsonl") == "data/x.jsonl"
+    assert dataset_name("data/x.jsonl") == "x.jsonl"  # a local path says more than anybody needs to know
+    assert dataset_name("s3://bucket/data/*.parquet") == "s3://bucket/data/*.parquet"

@@ -1,7 +1,7 @@
 """Makes a folder behave like a file system with latency: every operation on a path below it takes its time.
 
-Python imports this module at start when its folder is on PYTHONPATH; SLOW_DISK_FOLDER and SLOW_DISK_SECONDS say where and
-how slow. It covers what the standard library's file functions go through; reads of an open file are not slowed.
+Python imports this module at start when its folder is on PYTHONPATH; SLOW_DISK_FOLDER and SLOW_DISK_SECONDS say where
+and how slow. It covers what the standard library's file functions go through; reads of an open file are not slowed.
 """
 
 import builtins
