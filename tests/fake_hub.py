@@ -2,14 +2,15 @@
 
     python tests/fake_hub.py ROOT    # ROOT/models/<org>/<name>/… and ROOT/datasets/<org>/<name>/…
 
-It prints its URL, for HF_ENDPOINT. Every repository has one commit, whose hash is made of its name; `main` and the hash
-are its only revisions.
+It prints its URL, for HF_ENDPOINT. A repository's commit hash is made of its name and of what stands in its file
+`.commit`, if there is one: writing there moves `main` on. Commits of the past stay valid.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ ROOT = Path(sys.argv[1])
 
 
 def commit_of(kind: str, repo: str) -> str:
-    return hashlib.sha1(f"{kind}/{repo}".encode()).hexdigest()
+    moved = ROOT / kind / repo / ".commit"
+    return hashlib.sha1(f"{kind}/{repo}{moved.read_text() if moved.exists() else ''}".encode()).hexdigest()
 
 
 def found(kind: str, repo: str, revision: str = "main") -> Path | None:
     folder = ROOT / kind / repo
-    return folder if folder.is_dir() and revision in ("main", commit_of(kind, repo)) else None
+    return folder if folder.is_dir() and re.fullmatch("main|[0-9a-f]{40}", revision) else None
 
 
 def missing(error: str) -> web.Response:

@@ -108,6 +108,15 @@ def test_vllm_commands(checkout, hub, tmp_path):
     assert re.search(r"fineweb-edu@[0-9a-f]{40}/sample", record)
     assert re.search(r"model_revision: [0-9a-f]{40}", record)
 
+    # Dataset and model move on; the run does not.
+    for kind, repo in (("datasets", "HuggingFaceFW/fineweb-edu"), ("models", "HuggingFaceTB/SmolLM2-1.7B-Instruct")):
+        (tmp_path / "hub" / kind / repo / ".commit").write_text("moved")
+    run(real.replace("--limit 20", "--limit 40"), checkout, **environment)
+    assert (checkout / "runs/finephrase/run.yaml").read_text() == record
+    assert {row["source_id"] for row in samples(checkout / "runs/finephrase")} == {
+        f"doc-{i}" for i in range(40) if i % 6 >= 4
+    }
+
 
 def test_example_script(checkout, mock):
     (example,) = blocks("python")
