@@ -9,6 +9,7 @@ announcement ends, and only short answers count as refusals. All rules take time
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -156,23 +157,24 @@ def _without_fence(text: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _runs_of_words(instruction: str) -> tuple[frozenset[str], frozenset[tuple[str, ...]]]:
-    """All words of an instruction and all its runs of `ECHO_WORDS` words."""
+def _marks_and_runs(instruction: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Every other half run of an instruction's words, and all its whole runs, as text."""
+    half = ECHO_WORDS // 2
     parts = [_WORD.findall(part.lower()) for part in instruction.split(PLACEHOLDER)]
-    runs = {tuple(words[i : i + ECHO_WORDS]) for words in parts for i in range(len(words) - ECHO_WORDS + 1)}
-    return frozenset(word for run in runs for word in run), frozenset(runs)
+    marks = [_joined(words[i : i + half]) for words in parts for i in range(0, len(words) - half + 1, half)]
+    runs = [_joined(words[i : i + ECHO_WORDS]) for words in parts for i in range(len(words) - ECHO_WORDS + 1)]
+    return tuple(marks), tuple(runs)
+
+
+def _joined(words: Sequence[str]) -> str:
+    return f" {' '.join(words)} "
 
 
 def _echoes(text: str, instruction: str) -> bool:
-    known, runs = _runs_of_words(instruction)
-    words = _WORD.findall(text.lower())
-    # Every ECHO_WORDS-th word is part of any run: where it is not one of the instruction's, no run passes through.
-    for middle in range(ECHO_WORDS - 1, len(words), ECHO_WORDS):
-        if words[middle] in known:
-            for first in range(middle - ECHO_WORDS + 1, middle + 1):
-                if tuple(words[first : first + ECHO_WORDS]) in runs:
-                    return True
-    return False
+    marks, runs = _marks_and_runs(instruction)
+    words = _joined(_WORD.findall(text.lower()))
+    # A run holds a whole mark wherever it begins, so without a mark there is no run to look for.
+    return any(mark in words for mark in marks) and any(run in words for run in runs)
 
 
 def trim_to_sentence(text: str) -> str:

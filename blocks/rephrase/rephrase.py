@@ -151,13 +151,12 @@ class Rephrase(Generate):
             "input_cut": prepared.cut,
             "pieces": len(prepared.pieces),
         }
-        return await asyncio.gather(
-            *(
-                self._sample(prompt, text, {**source, "piece": piece}, generate)
-                for piece, text in enumerate(prepared.pieces)
-                for prompt in self.prompts
-            )
-        )
+        asked = [
+            self._sample(prompt, text, {**source, "piece": piece}, generate)
+            for piece, text in enumerate(prepared.pieces)
+            for prompt in self.prompts
+        ]
+        return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
 
     def prepare(self, text: str) -> Prepared:
         """Make a document fit.
