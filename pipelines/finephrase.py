@@ -19,9 +19,10 @@ from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors, read_config
 from blocks.execute.show import show_plan, show_samples, show_summary
 from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import DEFAULT_CONTEXT, DEFAULT_MODEL, choose_model
+from blocks.generate.model import DEFAULT_CONTEXT, DEFAULT_MODEL, SPEED_ONLY, choose_model
 from blocks.generate.prompts import load_prompts
-from blocks.rephrase.rephrase import Rephrase
+from blocks.rephrase import clean
+from blocks.rephrase.rephrase import OWN_FIELDS, Rephrase
 from blocks.rephrase.schema import REPHRASED_SCHEMA
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
@@ -31,7 +32,7 @@ from blocks.shards.source import dataset_name, list_files, pin
 from blocks.shards.where import parse_where
 from blocks.shards.write import WriteShards
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_show_locals=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
 
 
@@ -44,7 +45,7 @@ def finephrase(
         str,
         typer.Option(
             help="JSON Lines (plain, .gz, .zst) or Parquet: a file, folder or glob; local, s3:// or "
-            "hf://datasets/org/name[@revision]/…",
+            "hf://datasets/org/name@revision/…",
             rich_help_panel=IN,
         ),
     ],
@@ -52,7 +53,8 @@ def finephrase(
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for plan, journal and commits [OUTPUT/state]; needed if OUTPUT is remote.", rich_help_panel=OUT
+            help="Folder for plan, journal and commits; OUTPUT/state by default, needed if OUTPUT is remote.",
+            rich_help_panel=OUT,
         ),
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column with the text.", rich_help_panel=IN)] = "text",
@@ -85,7 +87,8 @@ def finephrase(
     model: Annotated[
         str | None,
         typer.Option(
-            help=f"Hub name or folder [{DEFAULT_MODEL}; for an endpoint, the one it serves].", rich_help_panel=ASK
+            help=f"Hub name or folder; {DEFAULT_MODEL} by default, or the one that the endpoint serves.",
+            rich_help_panel=ASK,
         ),
     ] = None,
     revision: Annotated[
@@ -109,17 +112,20 @@ def finephrase(
     tokenizer: Annotated[
         str | None,
         typer.Option(
-            help="Hub name or path [the model's]; 'none' estimates 3 characters per token.", rich_help_panel=ASK
+            help="Hub name or path; by default the model's. 'none' estimates 3 characters per token.",
+            rich_help_panel=ASK,
         ),
     ] = None,
     context: Annotated[
         int | None,
         typer.Option(
-            help=f"Context in tokens, prompt and answer [{DEFAULT_CONTEXT}, or the model's].", rich_help_panel=ASK
+            help=f"Tokens of prompt and answer together; {DEFAULT_CONTEXT} by default, or what the model has.",
+            rich_help_panel=ASK,
         ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest answer in tokens [each prompt's own, 2048].", rich_help_panel=ASK)
+        int | None,
+        typer.Option(min=1, help="Longest answer in tokens; by default the prompt's own, 2048.", rich_help_panel=ASK),
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="Sent if given.", rich_help_panel=ASK)] = None,
     top_p: Annotated[float | None, typer.Option(help="Sent if given.", rich_help_panel=ASK)] = None,
@@ -148,11 +154,16 @@ def finephrase(
     ] = "parquet",
     chunk_size: Annotated[int, typer.Option(min=1, help="Documents per shard and commit.", rich_help_panel=OUT)] = 5000,
     tasks: Annotated[
-        int | None, typer.Option(min=1, help="Parts to divide the input in [WORKERS].", rich_help_panel=RUN)
+        int | None, typer.Option(min=1, help="Parts to divide the input in; WORKERS by default.", rich_help_panel=RUN)
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes on this machine.", rich_help_panel=RUN)] = 1,
     max_in_flight: Annotated[
-        int | None, typer.Option(min=1, help="Open requests per worker [2048 for vLLM, else 64].", rich_help_panel=RUN)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Open requests per worker; by default 2048 per vLLM over all workers, else 64.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     max_failure_rate: Annotated[
         float, typer.Option(help="Stop a task when a larger share of its documents fails.", rich_help_panel=RUN)
@@ -177,8 +188,7 @@ def finephrase(
 ) -> None:
     """Rewrite web documents into FAQs, tables, math problems and tutorials with a language model.
 
-    Stop or kill a run at any moment; the same command goes on where it was. Try [bold]make demo[/] first: it needs no
-    GPU.
+    Stop or kill a run at any moment; the same command goes on where it was. Try `make demo` first.
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
@@ -195,6 +205,7 @@ def finephrase(
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [text_column, *(found.column for found in filters)])
+        started_with = json_object(server_options, "--server-options")
         chosen = choose_model(
             server,
             model,
@@ -203,12 +214,12 @@ def finephrase(
             api_key_env,
             tokenizer,
             context,
-            json_object(server_options, "--server-options"),
+            started_with,
             pinned=pins.get("model_revision"),
         )
 
         sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
-        extra = json_object(extra_body, "--extra-body")
+        extra = json_object(extra_body, "--extra-body", OWN_FIELDS)
         fingerprint: dict[str, Any] = {
             "input": input,
             "text_column": text_column,
@@ -227,6 +238,8 @@ def finephrase(
             "prompt_layout": prompt_layout,
             "long_documents": long_documents,
             "truncated_output": truncated_output,
+            "cleaning": clean.VERSION,
+            "server_options": {name: value for name, value in started_with.items() if name not in SPEED_ONLY},
         }
 
         def rephrase(names: list[str], at: Endpoint) -> Rephrase:
@@ -243,7 +256,7 @@ def finephrase(
                 truncated_output=truncated_output,
                 model_revision=chosen.revision,
                 seed=seed,
-                max_in_flight=max_in_flight or (2048 if server == "vllm" else 64),
+                max_in_flight=max_in_flight or (max(64, 2048 * len(at.urls) // workers) if server == "vllm" else 64),
                 max_failure_rate=max_failure_rate,
                 request_timeout=request_timeout,
             )
@@ -257,7 +270,7 @@ def finephrase(
             return
 
         def begin() -> RunRecord:
-            hashes = {name: loaded.hash for name, loaded in prompts.items()}
+            hashes = {name: f"{one.hash}, {trial.answer_tokens(one)} tokens" for name, one in prompts.items()}
             known = {**pins, "model_revision": chosen.revision, "generation_config": dict(chosen.generation_config)}
             return begin_run(folder, fingerprint, hashes, known, options)
 

@@ -40,6 +40,7 @@ class Mock:
         self.log = Path(log) if log else None
         self.latency, self.models, self.key, self.prefix = latency, models, key, prefix
         self.seen: set[str] = set()
+        self.quote_key = False
 
     def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
         if self.log:
@@ -61,6 +62,9 @@ class Mock:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         if refused := self.refuse_key(request):
             return refused
+        if self.quote_key:
+            message = f"no access with {request.headers.get('Authorization')}"
+            return web.json_response({"error": {"message": message}}, status=401)
         raw = await request.read()
         body = json.loads(raw)
         digest = xxhash.xxh3_64_hexdigest(raw)
@@ -114,10 +118,12 @@ def main() -> None:
     parser.add_argument("--models", default="mock")
     parser.add_argument("--key", default=None)
     parser.add_argument("--prefix", default="/v1")
+    parser.add_argument("--quote-key", action="store_true", help="refuse completions, quoting the key")
     options = parser.parse_args()
 
     async def serve() -> None:
         mock = Mock(options.log, options.latency, options.models.split(","), options.key, options.prefix)
+        mock.quote_key = options.quote_key
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)
         app.router.add_post(f"{options.prefix}/chat/completions", mock.complete)

@@ -126,6 +126,7 @@ def test_example_script(checkout, mock):
     run("python mine.py", checkout)
     folder = checkout / "runs/judged"
     rows = samples(folder)
+    assert summary(folder)["complete"] and summary(folder)["written"] == {"faq": 28, "tutorial": 28}
     assert len(rows) == 56 and {row["format"] for row in rows} == {"faq", "tutorial"}
     assert len(list((folder / "shards/faq").iterdir())) == 3
     asked = len(mock.requests())

@@ -20,8 +20,8 @@ from blocks.execute.local import LocalExecutor
 from blocks.execute.progress import display
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunFolder
-from blocks.shards.plan import Unit, extend_plan, load_plan, planned_rows, save_plan
-from blocks.shards.run import RunRecord
+from blocks.shards.plan import Unit, extend_plan, hold_chunk_size, load_plan, planned_rows, save_plan
+from blocks.shards.run import RunRecord, load_run
 from blocks.shards.source import InputFile, list_files
 from blocks.shards.summary import log_launch, summarize
 
@@ -83,7 +83,8 @@ class Launch:
             LocalExecutor(pipeline, tasks, workers, folder.state / "logs", shown.update, watch).run()
 
     def summary(self) -> dict[str, Any]:
-        """Compute `summary.json` from the commit records."""
+        """Compute `summary.json` from the commit records, when no worker is left."""
+        recover(self.folder)  # a worker may have been killed between committing a chunk and moving its files
         return summarize(self.folder, self.record, self.units)
 
 
@@ -105,7 +106,15 @@ def plan_run(folder: RunFolder, source: str, chunk_size: int, limit: int | None 
     folder.prepare()
     recover(folder)
     path = folder.state / "plan.jsonl"
+    hold_chunk_size(folder.state, chunk_size)
     save_plan(path, extend_plan(load_plan(path), list_files(source), chunk_size, limit))
+
+
+def sum_up(folder: RunFolder) -> dict[str, Any]:
+    """Compute `summary.json` of a script of one's own, after its pipeline has run; see `summarize`."""
+    recover(folder)
+    record = load_run(folder) or RunRecord({}, {}, {}, [[]], {})
+    return summarize(folder, record, load_plan(folder.state / "plan.jsonl"))
 
 
 @contextmanager

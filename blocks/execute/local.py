@@ -166,6 +166,8 @@ class _Worker:
     def start(self, rank: int) -> None:
         self.rank = rank
         if self.process is None:
+            # loguru would show the values of variables with a traceback, and those can be anybody's secrets.
+            os.environ.setdefault("LOGURU_DIAGNOSE", "NO")
             # Spawned, not forked: the launcher has threads, and a forked worker would inherit their locks.
             context = multiprocess.get_context("spawn")
             self.connection, theirs = context.Pipe()

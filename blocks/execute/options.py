@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,23 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         many = getattr(known[name], "multiple", False)
         if isinstance(value, list) and not many:
             value = ",".join(map(str, value))
+        if isinstance(value, dict):
+            value = json.dumps(value)
         defaults[name] = [value] if many and not isinstance(value, list) else value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
 
 
-def json_object(text: str | None, option: str) -> dict[str, Any]:
+def json_object(text: str | None, option: str, reserved: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The value of an option that takes a JSON object, empty when it is not given.
 
+    Args:
+        text: what was typed.
+        option: the option's name.
+        reserved: keys that it must not have, each with what to use instead.
+
     Raises:
-        RunError: it is no JSON object.
+        RunError: it is no JSON object, or has a reserved key.
     """
     try:
         value = json.loads(text) if text else {}
@@ -57,6 +64,9 @@ def json_object(text: str | None, option: str) -> dict[str, Any]:
         raise RunError(f"{option} is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise RunError(f"{option} must be a JSON object")
+    for key in value:
+        if reserved and key in reserved:
+            raise RunError(f"{option} must not hold {key!r}: use {reserved[key]}")
     return value
 
 

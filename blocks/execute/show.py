@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fsspec
+import orjson
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.panel import Panel
@@ -50,6 +51,8 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
     for kind in ("rejected", "failed"):
         for reason, count in summary[kind].items():
             table.add_row(f"{kind}: {reason}", f"{count:,}")
+    if broken := summary["special_tokens_broken_up"]:
+        table.add_row("special tokens broken up", f"{broken:,}")
     table.add_row("prompt tokens", f"{summary['prompt_tokens']:,}")
     table.add_row("completion tokens", f"{summary['completion_tokens']:,}")
     rate = summary["completion_tokens_per_second"]
@@ -67,12 +70,15 @@ def show_samples(console: Console, folder: RunFolder, count: int = 3) -> None:
     for commit in load_commits(folder):
         for file in commit.files:
             kind, _, rest = file.path.partition("/")
-            if kind == "shards" and file.rows and file.path.endswith(".parquet"):
+            if kind == "shards" and file.rows:
                 by_format.setdefault(rest.partition("/")[0], file.path)
         if len(by_format) >= count:
             break
     for path in list(by_format.values())[:count]:
         with fsspec.open(f"{folder.output}/{path}", "rb") as stream:
-            row = next(pq.ParquetFile(stream).iter_batches(1, columns=["id", "text"])).to_pylist()[0]
+            if path.endswith(".jsonl"):
+                row = orjson.loads(stream.readline())
+            else:
+                row = next(pq.ParquetFile(stream).iter_batches(1, columns=["id", "text"])).to_pylist()[0]
         text = row["text"] if len(row["text"]) <= SHOWN_CHARACTERS else row["text"][:SHOWN_CHARACTERS] + " …"
         console.print(Panel(Text(text), title=Text(row["id"]), title_align="left"))

@@ -43,6 +43,7 @@ LOST = 4
 
 BUSY = {429, 502, 503, 504}
 REFUSED = {400, 413, 422}
+UNFINISHED = {"abort", "error", "cancelled"}  # finish reasons of an answer that the server gave up, as when it stops
 FATAL = {401, 402, 403, 404, 405}
 
 SUSPICIOUS_REFUSALS = 20
@@ -78,6 +79,7 @@ class Client:
             headers={"Content-Type": "application/json", **endpoint.headers()},
             skip_auto_headers=("User-Agent",),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=not endpoint.managed,  # the environment's proxy, which the first look at the endpoint used, too
         )
 
     async def close(self) -> None:
@@ -170,7 +172,10 @@ class Client:
             self._open[url] -= 1
         if response.status == 200:
             try:
-                return parse_answer(content)
+                answer = parse_answer(content)
+                if answer.finish_reason in UNFINISHED:
+                    return _Trouble("connection_lost", f"the server ended the answer: {answer.finish_reason}")
+                return answer
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 began = self.endpoint.conceal(repr(content[:200]))
                 return _Trouble("malformed_answer", f"{type(error).__name__}: {error}: {began}")

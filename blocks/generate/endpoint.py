@@ -22,8 +22,7 @@ class Endpoint:
             requests. See `blocks.generate.probe.resolve` for what a user may type.
         model: the name sent as `model` in every request.
         api_key_env: name of the environment variable that holds the API key; None sends no key.
-        managed: True when this run started the server and restarts it after a crash, so that a refused connection means
-            "wait" rather than "wrong address".
+        managed: True when this run started the server on this machine; no proxy stands between then.
     """
 
     urls: tuple[str, ...]

@@ -18,7 +18,7 @@ import asyncio
 import resource
 import traceback
 from abc import abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -132,17 +132,21 @@ class Generate(PipelineStep):
                     judge.add(outcome)
                     yield from self._account(document, outcome)
             judge.finish()
+        except RunError as error:
+            # Without the frames below: loggers that show variables would show the server's answer, or a header.
+            raise RunError(str(error)) from None
         finally:
             finish_on_loop(client.close())
             self.stat_update("seconds_stalled_by_order", value=round(window.stalled_seconds, 1), unit="task")
 
     async def _connect(self) -> Client:
+        # A socket per request and a journal per open chunk, of which a straggler can hold up many: take all there are.
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = self.max_in_flight + OTHER_FILES
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            if hard != resource.RLIM_INFINITY and hard < wanted:
-                raise RunError(f"--max-in-flight {self.max_in_flight} needs {wanted} open files, the limit is {hard}")
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise RunError(f"--max-in-flight {self.max_in_flight} needs {wanted} open files, the limit is {hard}")
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return Client(self.endpoint, self.max_in_flight, self.request_timeout, self.patience)
 
     async def _settle(self, document: Document, request: _Request) -> tuple[Outcome, int]:
@@ -252,30 +256,39 @@ class _Request:
 
 
 class _FailureRate:
-    """Stops a task in which too many documents fail: it is the set-up that is broken then."""
+    """Stops a task in which too many documents fail: it is the set-up that is broken then.
+
+    Judged over the last `WINDOW` documents, so that weeks of success do not pay for an hour in which all fail.
+    """
+
+    WINDOW = 1000
 
     def __init__(self, limit: float) -> None:
-        self.limit, self.documents, self.failed = limit, 0, 0
+        self.limit = limit
+        self.recent: deque[bool] = deque(maxlen=self.WINDOW)
+        self.failed = 0
         self.last: Refusal | None = None
 
     def add(self, outcome: Outcome) -> None:
         """Count a document; one that lost a sample to a failure counts as failed."""
         items = [outcome] if isinstance(outcome, Refusal) else outcome
         failed = next((item for item in items if isinstance(item, Refusal) and item.kind == "failed"), None)
-        self.documents += 1
+        if len(self.recent) == self.WINDOW:
+            self.failed -= self.recent[0]
+        self.recent.append(failed is not None)
         if failed is not None:
             self.failed, self.last = self.failed + 1, failed
-        if self.documents >= JUDGED_AFTER and self.failed > self.limit * self.documents:
+        if len(self.recent) >= JUDGED_AFTER and self.failed > self.limit * len(self.recent):
             self._give_up()
 
     def finish(self) -> None:
         """At the end: a task in which everything failed has not succeeded, however short it was."""
-        if self.documents and self.failed == self.documents and self.limit < 1:
+        if self.recent and self.failed == len(self.recent) and self.limit < 1:
             self._give_up()
 
     def _give_up(self) -> None:
         assert self.last is not None
         raise RunError(
-            f"{self.failed} of {self.documents} documents failed, more than --max-failure-rate {self.limit:g} allows; "
-            f"the last one with {self.last.reason}: {self.last.detail}"
+            f"{self.failed} of {len(self.recent)} documents failed, more than --max-failure-rate {self.limit:g} "
+            f"allows; the last one with {self.last.reason}: {self.last.detail}"
         )

@@ -28,6 +28,15 @@ DEFAULT_CONTEXT = 8192
 """Tokens of prompt and answer together in FinePhrase's production run."""
 
 
+SPEED_ONLY = frozenset(
+    {
+        *("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "optimization_level", "start_timeout"),
+        *("tensor_parallel_size", "pipeline_parallel_size", "speculative_config", "enable_prefix_caching"),
+    }
+)
+"""Server options that do not change what a model answers (but for rounding), so that a run may change them."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A model that a run has settled on.
@@ -115,8 +124,17 @@ def choose_model(
     context = context or min(DEFAULT_CONTEXT, int(known.get("max_position_embeddings") or DEFAULT_CONTEXT))
     server: Server | None = None
     if kind == "vllm":
-        server = VLLM(name, on_hub, options={"max_model_len": context, **(server_options or {})})
+        server = _vllm(name, on_hub, context, dict(server_options or {}))
     elif kind == "transformers":
         server = Transformers(name, on_hub, options=dict(server_options or {}))
     own = {} if endpoint else model_json(name, on_hub, "generation_config.json")
     return Model(name, commit, context, counter, tokenizer_id, own, server, endpoint)
+
+
+def _vllm(name: str, revision: str | None, context: int, options: dict[str, Any]) -> VLLM:
+    """A vLLM with the user's options; those that are fields of the description go there."""
+    if "max_model_len" in options:
+        raise RunError("--server-options: give max_model_len as --context, which the token budget follows, too")
+    names = ("tensor_parallel_size", "pipeline_parallel_size", "trust_remote_code", "start_timeout")
+    fields = {field: options.pop(field) for field in names if field in options}
+    return VLLM(name, revision, options={"max_model_len": context, **options}, **fields)

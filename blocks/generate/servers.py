@@ -35,7 +35,8 @@ def _executable(name: str, extra: str) -> str:
     if found is None:
         where = "on the GPU node" if extra == "vllm" else "here"
         raise ServerError(
-            f"`{name}` is not installed: pip install 'finemill[{extra}]' {where}, or use --server endpoint"
+            f"`{name}` is not installed: pip install -e '.[{extra}]' {where}, in finemill's folder, or use "
+            f"--server endpoint"
         )
     return found
 

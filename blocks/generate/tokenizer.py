@@ -206,7 +206,7 @@ class ModelTokenizer(TokenCounter):
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
         """The added tokens marked `special` in `tokenizer.json`."""
-        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special)
+        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if _acts(token))
 
     def count(self, text: str) -> int:
         """Tokens of a text on its own; no special token is added."""
@@ -260,6 +260,14 @@ class ModelTokenizer(TokenCounter):
             if start + size >= len(text):
                 return len(text)
             size *= 2
+
+
+def _acts(token: tokenizers.AddedToken) -> bool:
+    """Whether an added token steers the model: the special ones, and marks such as `</think>` that are not called so.
+
+    Added runs of spaces, which some tokenizers have for code, do not.
+    """
+    return bool(token.special or (token.content[:1] in "<[" and token.content[-1:] in ">]"))
 
 
 def _definition(component: Any) -> dict[str, Any] | None:

@@ -19,6 +19,9 @@ from blocks.generate.prompts import PLACEHOLDER
 
 Reason = Literal["empty", "prompt_echo", "refusal"]
 
+VERSION = 1
+"""Raise it when a rule changes what is kept: it is part of a run's fingerprint."""
+
 # As many words in a row hardly occur by chance both in an instruction and in a text about something else.
 ECHO_WORDS = 12
 

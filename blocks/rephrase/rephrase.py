@@ -28,6 +28,23 @@ from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, chunk_of
 LongDocuments = Literal["truncate", "split", "skip"]
 TruncatedOutput = Literal["reject", "keep", "trim"]
 
+OWN_FIELDS = {
+    "model": "--model",
+    "messages": "--prompt",
+    "prompt": "--prompt",
+    "max_tokens": "--max-tokens",
+    "seed": "--seed",
+    "temperature": "--temperature",
+    "top_p": "--top-p",
+    "top_k": "--top-k",
+    "n": "--prompt (a format for each answer)",
+    "stream": "nothing: answers are read whole",
+}
+"""Fields of a request that have an option of their own, which also records them with every sample."""
+
+WHOLE = (None, "stop", "eos", "eos_token", "stop_sequence")
+"""Finish reasons of an answer that is complete; None is what servers say that do not tell."""
+
 CHEAP_CHARACTERS = 4000
 """Documents up to this length are prepared on the event loop; longer ones may take milliseconds and go to a thread."""
 
@@ -129,7 +146,7 @@ class Rephrase(Generate):
 
     def preview(self, text: str) -> dict[str, dict[str, Any]]:
         """The request body of every format for the first piece of a document, as it would be sent (but for a seed)."""
-        piece = self.prepare(text).pieces[0]
+        piece = truncate(self.tokenizer.neutralise(text)[0], self.room, self.tokenizer)[0]
         common = {"model": self.endpoint.model, **self.parameters}
         return {prompt.name: {**common, **self.request(prompt, piece)} for prompt in self.prompts}
 
@@ -186,13 +203,13 @@ class Rephrase(Generate):
             return Refusal(error.reason, "failed", id=sample_id, format=prompt.name, detail=error.detail)
         output, reason = self.keep(answer, prompt)
         if reason is not None:
-            return Refusal(reason, id=sample_id, format=prompt.name, raw=answer.text)
+            return Refusal(reason, id=sample_id, format=prompt.name, raw=answer.text or answer.reasoning or "")
         return Document(output, sample_id, metadata={**source, **self._provenance(prompt, answer)})
 
     def keep(self, answer: Answer, prompt: Prompt) -> tuple[str, str | None]:
         """The text to keep, and the reason for keeping nothing of it."""
-        if answer.finish_reason == "content_filter":
-            return "", "content_filter"
+        if answer.finish_reason not in WHOLE and answer.finish_reason != "length":
+            return "", "content_filter" if answer.finish_reason == "content_filter" else "odd_finish_reason"
         if answer.finish_reason == "length" and self.truncated_output == "reject":
             return "", "cut_off"
         cleaned = clean(answer.text, prompt.text)

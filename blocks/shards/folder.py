@@ -4,6 +4,7 @@
     OUTPUT/shards/<format>/<chunk>.parquet
     OUTPUT/rejected/<chunk>.parquet       what was not written, with its reason
     OUTPUT/summary.json                   computed from the commit records
+    STATE/run                             which run this is the state of
     STATE/plan.jsonl                      what the input consists of
     STATE/commits/<chunk>.json            the only truth about what is done
     STATE/finished/<unit>                 a cache of "the last chunk of this unit is committed"
@@ -143,6 +144,11 @@ class RunFolder:
             return bytes(fs.cat_file(f"{root}/{name}"))
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def has_shards(self) -> bool:
+        """Whether the output holds anything that was committed."""
+        fs, root = url_to_fs(self.output)
+        return any(fs.exists(f"{root}/{name}") for name in ("shards", "rejected"))
 
     def write_output(self, name: str, content: bytes) -> None:
         """Write a small file of the output folder, atomically.

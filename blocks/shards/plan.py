@@ -62,6 +62,19 @@ def save_plan(path: Path, units: Sequence[Unit]) -> None:
     write_atomically(path, b"".join(orjson.dumps(asdict(unit)) + b"\n" for unit in units))
 
 
+def hold_chunk_size(state: Path, chunk_size: int) -> None:
+    """Remember the run's chunk size, or refuse another one: chunk numbers are row positions.
+
+    Raises:
+        RunError: the run has another chunk size.
+    """
+    path = state / "chunk_size"
+    if not path.exists():
+        write_atomically(path, str(chunk_size).encode())
+    elif int(path.read_text()) != chunk_size:
+        raise RunError(f"this run has a chunk size of {path.read_text()}, not {chunk_size}; it cannot change")
+
+
 def planned_rows(units: Sequence[Unit]) -> int | None:
     """Rows in the plan; None when some unit has not been counted."""
     counts = [unit.rows for unit in units]

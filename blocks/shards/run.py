@@ -7,6 +7,7 @@ differs. Workers, windows, URLs and the limit are not part of it. Formats may be
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.folder import RunError, RunFolder, write_atomically
 
 
 @dataclass
@@ -28,6 +29,7 @@ class RunRecord:
         pins: names resolved at the first launch (commit hashes of dataset and model) that later launches use.
         passes: names of the formats of each pass.
         config: the first launch's options, for people.
+        id: stands in the state folder, too, so that output and state can not be mixed up.
     """
 
     fingerprint: dict[str, Any]
@@ -35,6 +37,7 @@ class RunRecord:
     pins: dict[str, Any]
     passes: list[list[str]]
     config: dict[str, Any]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     finemill: str = field(default_factory=lambda: version("finemill"))
 
@@ -67,6 +70,7 @@ def begin_run(
         RunError: the run is another one; the message lists what differs.
     """
     record = load_run(folder)
+    _check_state(folder, record)
     fingerprint = yaml.safe_load(yaml.safe_dump(dict(fingerprint)))  # as it will be read back, with lists for tuples
     if record is None:
         record = RunRecord(dict(fingerprint), dict(formats), dict(pins), [list(formats)], dict(config))
@@ -74,12 +78,36 @@ def begin_run(
         _compare(folder, record, fingerprint, formats)
         added = [name for name in formats if name not in record.formats]
         if not added:
+            _mark_state(folder, record)
             return record
         record.formats.update({name: formats[name] for name in added})
         record.passes.append(added)
     content = yaml.safe_dump(asdict(record), sort_keys=False, allow_unicode=True)
     folder.write_output("run.yaml", content.encode())
+    _mark_state(folder, record)
     return record
+
+
+def _check_state(folder: RunFolder, record: RunRecord | None) -> None:
+    """Refuse an output and a state folder that do not belong together."""
+    mark = folder.state / "run"
+    there = mark.read_text().split()[0] if mark.exists() else None
+    if there is not None and (record is None or record.id != there):
+        raise RunError(
+            f"the state folder {folder.state} belongs to another run ({mark.read_text().strip()}); give this run a "
+            f"--state of its own"
+        )
+    if record is not None and there is None and folder.has_shards():
+        raise RunError(
+            f"{folder.output} holds shards, and {folder.state} knows nothing of them: give the --state that this run "
+            f"was started with, or another --output"
+        )
+
+
+def _mark_state(folder: RunFolder, record: RunRecord) -> None:
+    mark = folder.state / "run"
+    if not mark.exists():
+        write_atomically(mark, f"{record.id} {folder.output}\n".encode())
 
 
 def _compare(folder: RunFolder, record: RunRecord, fingerprint: Mapping[str, Any], formats: Mapping[str, str]) -> None:

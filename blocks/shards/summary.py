@@ -64,6 +64,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
         "completion_tokens": tokens,
         "seconds": round(seconds, 1),
         "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "special_tokens_broken_up": total.numbers["special_tokens_broken_up"],
         "chunks": chunks,
         "documents": documents,
         "samples": samples,

@@ -101,6 +101,9 @@ def test_dry_run_shows_requests_and_plan_and_writes_nothing(tmp_path, corpus, mo
     assert result.stdout.count('"min_p": 0.1') == 4
     assert not run.exists()
     assert mock.requests() == []
+    long = write_jsonl(tmp_path / "long.jsonl", [{"id": "a", "text": "A sentence stands here. " * 9000}])
+    shown = finephrase("--input", long, "--output", run, *endpoint(mock), "--dry-run", "--long-documents", "skip")
+    assert shown.returncode == 0 and "A sentence stands here." in shown.stdout
 
 
 def test_document_first_layout_shares_its_beginning(tmp_path, corpus, mock):
@@ -188,6 +191,26 @@ def test_refuses_to_continue_as_another_run(tmp_path, corpus, mock):
     assert len(samples(tmp_path / "run")) == 5
 
 
+def test_a_prompt_with_another_answer_length_is_another_prompt(tmp_path, corpus, mock):
+    mine = tmp_path / "mine.md"
+    mine.write_text("---\nmax_tokens: 900\n---\nShorten it.\n\n[[DOCUMENT]]\n")
+    common = ["--input", corpus, "--output", tmp_path / "run", "--formats", "none", "--prompt", mine, *endpoint(mock)]
+    assert finephrase(*common, "--limit", 5).returncode == 0
+    mine.write_text(mine.read_text().replace("900", "100"))
+    fails(finephrase(*common), "the prompt 'mine'", "900 tokens", "100 tokens")
+
+
+def test_output_and_state_belong_together(tmp_path, corpus, mock):
+    common = ["--input", corpus, *endpoint(mock), "--formats", "faq"]
+    assert finephrase(*common, "--output", tmp_path / "a", "--state", tmp_path / "st").returncode == 0
+    other = finephrase(*common, "--output", tmp_path / "b", "--state", tmp_path / "st")
+    fails(other, "belongs to another run", str(tmp_path / "a"))
+    fails(finephrase(*common, "--output", tmp_path / "a"), "holds shards", "--state")
+    assert len(samples(tmp_path / "a")) == 25
+    again = finephrase(*common, "--output", tmp_path / "a", "--state", tmp_path / "st")
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+
+
 def test_answers_are_cleaned_or_rejected_with_their_reason(tmp_path, mock):
     texts = [
         "A plain one.",
@@ -198,6 +221,7 @@ def test_answers_are_cleaned_or_rejected_with_their_reason(tmp_path, mock):
         "MOCK-SAY-echo",
         "MOCK-FINISH-length",
         "MOCK-FINISH-content_filter",
+        "MOCK-FINISH-tool_calls",
         "MOCK-STATUS-400 CONTEXT",
     ]
     corpus = write_jsonl(tmp_path / "in.jsonl", [{"id": text, "text": text} for text in texts])
@@ -215,6 +239,7 @@ def test_answers_are_cleaned_or_rejected_with_their_reason(tmp_path, mock):
         "MOCK-SAY-echo": "prompt_echo",
         "MOCK-FINISH-length": "cut_off",
         "MOCK-FINISH-content_filter": "content_filter",
+        "MOCK-FINISH-tool_calls": "odd_finish_reason",
         "MOCK-STATUS-400 CONTEXT": "too_long",
     }
     raw = {row["reason"]: row["raw"] for row in rejected(run)}
@@ -331,6 +356,38 @@ def test_api_key_reaches_the_server_and_no_file(tmp_path, corpus, start_mock):
     files = [path for path in run.rglob("*") if path.is_file()]
     assert len(files) > 5
     assert not [path for path in files if canary.encode() in path.read_bytes()]
+
+
+def test_a_server_that_quotes_the_key_does_not_get_it_into_the_logs(tmp_path, corpus, start_mock):
+    """The key is right for the first look and refused later, by an error that quotes it."""
+    canary = "canary-77d1e2"
+    quoting = start_mock("--quote-key")
+    run = tmp_path / "run"
+    result = finephrase(
+        "--input",
+        corpus,
+        "--output",
+        run,
+        *endpoint(quoting),
+        "--api-key-env",
+        "MY_KEY",
+        env={**os.environ, "MY_KEY": canary},
+    )
+    fails(result, "HTTP 401", "MY_KEY")
+    assert canary not in result.stdout
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert any("worker-0.log" in str(path) for path in files)
+    assert not [path for path in files if canary.encode() in path.read_bytes()]
+
+
+def test_fields_with_an_option_of_their_own_are_refused_in_extra_body(tmp_path, corpus, mock):
+    common = ["--input", corpus, "--output", tmp_path / "run", *endpoint(mock)]
+    fails(finephrase(*common, "--extra-body", '{"temperature": 0.3}'), "temperature", "--temperature")
+    config = tmp_path / "run.yaml"
+    config.write_text("extra-body:\n  min_p: 0.05\n")
+    result = finephrase(*common, "--config", config, "--limit", 1, "--formats", "faq")
+    assert result.returncode == 0, result.stdout
+    assert mock.requests()[0]["fields"]["min_p"] == 0.05
 
 
 def test_extra_body_and_sampling_reach_the_server(tmp_path, corpus, mock):
