@@ -41,6 +41,7 @@ class Launch:
         Raises:
             RunError: the input changed under the plan.
         """
+        hold_chunk_size(self.folder.state, chunk_size)
         path = self.folder.state / "plan.jsonl"
         before = load_plan(path)
         self.units = extend_plan(before, files, chunk_size, limit)

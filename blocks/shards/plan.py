@@ -62,17 +62,32 @@ def save_plan(path: Path, units: Sequence[Unit]) -> None:
     write_atomically(path, b"".join(orjson.dumps(asdict(unit)) + b"\n" for unit in units))
 
 
+def check_chunk_size(state: Path, chunk_size: int) -> bool:
+    """Hold a chunk size against the one that the run was planned with: chunk numbers are row positions.
+
+    Returns:
+        Whether the run has one yet.
+
+    Raises:
+        RunError: it has another one.
+    """
+    try:
+        planned = int((state / "chunk_size").read_text())
+    except FileNotFoundError:
+        return False
+    if planned != chunk_size:
+        raise RunError(f"this run has a chunk size of {planned}, not {chunk_size}; it cannot change")
+    return True
+
+
 def hold_chunk_size(state: Path, chunk_size: int) -> None:
-    """Remember the run's chunk size, or refuse another one: chunk numbers are row positions.
+    """Remember the chunk size of a run, or refuse another one.
 
     Raises:
         RunError: the run has another chunk size.
     """
-    path = state / "chunk_size"
-    if not path.exists():
-        write_atomically(path, str(chunk_size).encode())
-    elif int(path.read_text()) != chunk_size:
-        raise RunError(f"this run has a chunk size of {path.read_text()}, not {chunk_size}; it cannot change")
+    if not check_chunk_size(state, chunk_size):
+        write_atomically(state / "chunk_size", str(chunk_size).encode())
 
 
 def planned_rows(units: Sequence[Unit]) -> int | None:

@@ -18,7 +18,7 @@ from datatrove.pipeline.base import PipelineStep
 from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal, stream_of
 from blocks.shards.commit import pending_units
 from blocks.shards.folder import RunError, RunFolder
-from blocks.shards.plan import Unit, hold_chunk_size, load_plan
+from blocks.shards.plan import Unit, check_chunk_size, load_plan
 from blocks.shards.rows import BadRow, read_rows
 from blocks.shards.where import Where
 
@@ -68,7 +68,7 @@ class ReadUnits(PipelineStep):
         """Yield the documents of every chunk that is not committed yet, in order."""
         if data:
             raise ValueError("ReadUnits must be the first step of a pipeline")
-        hold_chunk_size(self.folder.state, self.chunk_size)
+        check_chunk_size(self.folder.state, self.chunk_size)
         units = load_plan(self.folder.state / "plan.jsonl")
         self._rows = self._unreadable = 0
         with stream_of(self.name):

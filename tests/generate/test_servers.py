@@ -172,7 +172,7 @@ def test_servers_can_be_pickled():
 def test_missing_program_is_named_before_anything_starts(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere" / "python"))
-    with pytest.raises(ServerError, match=r"pip install 'finemill\[.*--server endpoint"), serve(server, tmp_path):
+    with pytest.raises(ServerError, match=r"pip install -e '\.\[.*--server endpoint"), serve(server, tmp_path):
         pass
     assert not (tmp_path / "servers").exists()
 

@@ -13,7 +13,16 @@ import pytest
 import zstandard
 
 from blocks.shards.folder import RunError
-from blocks.shards.plan import Unit, check_columns, extend_plan, load_plan, planned_rows, save_plan
+from blocks.shards.plan import (
+    Unit,
+    check_chunk_size,
+    check_columns,
+    extend_plan,
+    hold_chunk_size,
+    load_plan,
+    planned_rows,
+    save_plan,
+)
 from blocks.shards.rows import read_rows
 from blocks.shards.source import list_files
 
@@ -208,3 +217,12 @@ def test_columns_are_looked_for_where_there_are_rows(tmp_path):
         check_columns(files, ["body"])
     with pytest.raises(RunError, match="single readable row"):
         check_columns(files[:2], ["text"])
+
+
+def test_another_chunk_size_is_refused(tmp_path: Path) -> None:
+    """Chunk numbers are row positions: with another size, rows between would never be read."""
+    hold_chunk_size(tmp_path, 10)
+    hold_chunk_size(tmp_path, 10)
+    assert check_chunk_size(tmp_path, 10) and not check_chunk_size(tmp_path / "new", 20)
+    with pytest.raises(RunError, match="a chunk size of 10, not 20"):
+        hold_chunk_size(tmp_path, 20)
