@@ -65,6 +65,9 @@ def prepare(source: Path, run: Path, url: str, chunks: int) -> None:
     """Make a run with `chunks` committed chunks and one more to go."""
     launch(source, run, url, slow=False, kill=True)
     folder = RunFolder.at(str(run))
+    for name in ("commits", "finished", "journal"):  # whatever the killed launch still came to
+        for path in (folder.state / name).iterdir():
+            path.unlink()
     units = load_plan(folder.state / "plan.jsonl")
     template = replace(units[0], rows=1, stop=1)
     save_plan(
