@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.request import getproxies
 
 import aiohttp
 from datatrove.utils.logging import logger
@@ -79,7 +80,9 @@ class Client:
             headers={"Content-Type": "application/json", **endpoint.headers()},
             skip_auto_headers=("User-Agent",),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=not endpoint.managed,  # the environment's proxy, which the first look at the endpoint used, too
+            # The environment's proxy, which the first look at the endpoint used, too; looking for one costs every
+            # request a quarter of a millisecond.
+            trust_env=not endpoint.managed and bool(getproxies()),
         )
 
     async def close(self) -> None:
