@@ -231,7 +231,7 @@ class _Request:
         return answer
 
     async def _ask_once(self, journal: Journal, key: bytes, path: str, payload: bytes) -> Answer:
-        recorded = journal.get(key)
+        recorded = await self._step.offload(journal.get, key) if key in journal else None
         if recorded is not None:
             self._queued()
             meter.add(replayed=1)

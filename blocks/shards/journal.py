@@ -145,6 +145,10 @@ class Journal:
                     self._places[key] = (offset + head) << _LENGTH_BITS | (len(line) - head - 1)
                 offset += len(line)
 
+    def __contains__(self, key: bytes) -> bool:
+        """Whether an earlier process recorded an answer under `key`; looks into memory only."""
+        return key in self._places
+
     def get(self, key: bytes) -> dict[str, Any] | None:
         """The answer recorded under `key` by an earlier process, None if there is none."""
         place = self._places.get(key)

@@ -105,7 +105,7 @@ def list_files(source: str) -> list[InputFile]:
     elif fs.exists(path):
         root, found = path.rpartition("/")[0], {path: fs.info(path)}
     elif has_magic(path):
-        root = path[: re.search(r"[*?\[{]", path).start()].rpartition("/")[0]  # type: ignore[union-attr] # it has magic
+        root = re.split(r"[*?\[{]", path, maxsplit=1)[0].rpartition("/")[0]
         found = fs.glob(path, detail=True)
     else:
         raise RunError(f"--input {source} does not exist")

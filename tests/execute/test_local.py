@@ -60,9 +60,12 @@ def test_runs_every_task_once(tmp_path):
     assert seen[-1]["documents"] == 7
 
 
-def test_lambdas_travel_to_workers(tmp_path):
+def test_closures_travel_to_workers(tmp_path):
     suffix = "made by a closure"
-    step = lambda data, rank, world_size: (tmp_path / f"done-{rank}").write_text(suffix) and None  # noqa: E731
+
+    def step(data, rank, world_size):
+        (tmp_path / f"done-{rank}").write_text(suffix)
+
     LocalExecutor([step], 2, 2, tmp_path / "logs").run()
     assert ranks(tmp_path) == ["0", "1"]
 

@@ -301,7 +301,7 @@ def test_nobody_asks_a_server_that_is_down() -> None:
                 refused += 1
                 return await attempt(path, body)
 
-            client._attempt = counting  # type: ignore[method-assign]
+            client._attempt = counting
             asked = [asyncio.create_task(client.ask("completions", BODY)) for _ in range(50)]
             await asyncio.sleep(0.3)
             assert refused == 50 and len(client._down) == 1

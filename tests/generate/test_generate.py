@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import logging
-import os
 import pickle
 import random
 import subprocess
@@ -503,7 +502,7 @@ def test_fifty_runs_leave_nothing_behind(mock: MockServer, caplog: pytest.LogCap
         return len(asyncio.all_tasks())
 
     def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     caplog.set_level(logging.WARNING)
     list(Say(mock.url).run(stream(3)))

@@ -109,7 +109,7 @@ def test_a_commit_hash_needs_no_hub() -> None:
 class Hub(BaseHTTPRequestHandler):
     """The parts of the Hub that are asked: model info, revisions, and small files."""
 
-    files = {"config.json": b'{"max_position_embeddings": 4096}'}  # noqa: RUF012
+    files = {"config.json": b'{"max_position_embeddings": 4096}'}  # noqa: RUF012 (http.server makes the handlers, so what they share is the class's)
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0].strip("/").split("/"):

@@ -21,7 +21,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def message(*arguments: str | None) -> str:
     with pytest.raises(RunError) as caught:
-        resolve(*arguments)  # type: ignore[arg-type]
+        resolve(*arguments)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -162,7 +162,7 @@ def test_answers_that_come_all_at_once_do_not_leave_slots_empty() -> None:
     consumer = threading.Thread(target=lambda: list(results), daemon=True)
     consumer.start()
     for total in (200, 400, 600):  # 200 end in the same turn of the loop, far more than the backlog
-        wait_for(lambda total=total: placed == total)  # type: ignore[misc]
+        wait_for(lambda total=total: placed == total)
         event_loop().call_soon_threadsafe(open_gate)
     consumer.join(10)
     assert not consumer.is_alive()
