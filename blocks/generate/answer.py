@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -27,12 +28,12 @@ class Answer:
     usage: Mapping[str, Any] = field(default_factory=dict)
     reasoning: str | None = None
 
-    @property
+    @cached_property
     def prompt_tokens(self) -> int | None:
         """Tokens of the prompt, if the server counted."""
         return _count(self.usage, "prompt_tokens")
 
-    @property
+    @cached_property
     def completion_tokens(self) -> int | None:
         """Tokens of the answer, reasoning included, if the server counted."""
         return _count(self.usage, "completion_tokens")

@@ -76,7 +76,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             # Connections idle for longer than uvicorn keeps them (5 s) would be lost just when they are used again.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=30),
             headers={"Content-Type": "application/json", **endpoint.headers()},
             skip_auto_headers=("User-Agent",),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -153,11 +153,8 @@ class Client:
             return _Trouble("unreachable", "connection refused", unreachable=True)
         self._open[url] += 1
         try:
-            async with (
-                asyncio.timeout(self.timeout),
-                # A redirected POST would arrive as a GET.
-                self._session.post(f"{url}/{path}", data=body, allow_redirects=False) as response,
-            ):
+            # A redirected POST would arrive as a GET.
+            async with self._session.post(f"{url}/{path}", data=body, allow_redirects=False) as response:
                 content = await response.read()
         except aiohttp.ClientConnectorCertificateError as error:
             raise RunError(

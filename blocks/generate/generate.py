@@ -18,7 +18,7 @@ import asyncio
 import resource
 import traceback
 from abc import abstractmethod
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -203,7 +203,7 @@ class _Request:
     def __init__(self, step: Generate, client: Client, document: Document, queued: Callable[[], None]) -> None:
         self._step, self._client, self._document, self._queued = step, client, document, queued
         self._chunk = chunk_of(document)
-        self._asked: Counter[bytes] = Counter()
+        self._asked: dict[bytes, int] = {}  # digest of a request → how often
 
     async def __call__(self, request: Mapping[str, Any]) -> Answer:
         body = {"model": self._step.endpoint.model, **self._step.parameters, **request}
@@ -214,8 +214,9 @@ class _Request:
                 raise
             raise RequestRefused("invalid_unicode", str(error)) from error
         digest = xxhash.xxh3_128_digest(payload)
-        self._asked[digest] += 1
-        asked_before = f"\0{self._asked[digest] - 1}\0".encode()
+        times = self._asked.get(digest, 0)
+        self._asked[digest] = times + 1
+        asked_before = b"\0%d\0" % times
         if self._step.seed is not None:
             parts = f"{self._step.seed}\0{self._document.id}".encode() + asked_before + digest
             body["seed"] = xxhash.xxh3_64_intdigest(parts) & 0x7FFFFFFF

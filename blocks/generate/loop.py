@@ -35,6 +35,9 @@ def event_loop() -> asyncio.AbstractEventLoop:
             _thread.start()
             if 0 < gc.get_threshold()[0] < GC_THRESHOLD:
                 gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
+            # asyncio receives into a fresh buffer of 256 KiB each time. glibc maps and unmaps one as large as that with
+            # three system calls, until a larger one has been freed once (mallopt(3), M_MMAP_THRESHOLD).
+            bytearray(1 << 20)
         return _loop
 
 

@@ -26,6 +26,10 @@ INBOX = 256
 INBOX_BYTES = 64 << 20
 """Bytes of text read ahead of admission."""
 
+WAKE_AFTER = 0.02
+"""Seconds in which finished rollouts are collected before the consumer is woken: a thread switch per document, each of
+which takes the interpreter lock from the event loop, cost more than the rest of the window."""
+
 
 class Ticket:
     """A document in the window."""
@@ -66,11 +70,14 @@ class Window:
         self._inbox_bytes = 0
         self._window: deque[Ticket] = deque()
         self._held = 0
-        self._state = threading.Condition()
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)  # in the inbox
+        self._ready = threading.Condition(self._lock)  # the head, or the end
         self._exhausted = False
         self._error: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = 0  # rollouts that have not come to their first request
+        self._waking = False  # the consumer will be woken
         self._stalled_since: float | None = None
         self.stalled_seconds = 0.0
 
@@ -96,11 +103,11 @@ class Window:
         try:
             for document in documents:
                 ticket = Ticket(document)
-                with self._state:
+                with self._lock:
                     while self._error is None and (
                         len(self._inbox) >= INBOX or (self._inbox and self._inbox_bytes > INBOX_BYTES)
                     ):
-                        self._state.wait()
+                        self._room.wait()
                     if self._error is not None:
                         break
                     self._inbox.append(ticket)
@@ -111,9 +118,9 @@ class Window:
         except BaseException as error:
             self._fail(error)
         finally:
-            with self._state:
+            with self._lock:
                 self._exhausted = True
-                self._state.notify_all()
+                self._ready.notify()
             # This is the thread that runs the upstream generators, so it is the one that can end them.
             if isinstance(documents, Generator):
                 documents.close()
@@ -123,7 +130,7 @@ class Window:
     def admit(self) -> None:
         """Start rollouts while slots could run dry; called whenever that may have changed."""
         while self._inbox and self._error is None and self._unplaced() + self._starting < self._backlog:
-            with self._state:
+            with self._lock:
                 if self._window and self._held + self._inbox[0].size > self._max_bytes:
                     self._stalled_since = self._stalled_since or time.monotonic()
                     return
@@ -132,7 +139,7 @@ class Window:
                 self._held += ticket.size
                 self._window.append(ticket)
                 if len(self._inbox) == INBOX // 2 or not self._inbox:
-                    self._state.notify_all()
+                    self._room.notify()
             if self._stalled_since is not None:
                 self.stalled_seconds += time.monotonic() - self._stalled_since
                 self._stalled_since = None
@@ -156,25 +163,32 @@ class Window:
         except BaseException as error:
             self._fail(error)
             return
-        with self._state:
+        with self._lock:
             ticket.size += extra
             self._held += extra
             ticket.done = True
-            if self._window[0] is ticket:
-                self._state.notify_all()
+            wake = self._window[0].done and not self._waking
+        if wake:
+            self._waking = True
+            self._loop.call_later(WAKE_AFTER, self._wake)
         queued()
+
+    def _wake(self) -> None:
+        self._waking = False
+        with self._lock:
+            self._ready.notify()
 
     # The consumer's side.
 
     def _take(self) -> Ticket | None:
         """The document at the head when it is finished; None at the end."""
-        with self._state:
+        with self._lock:
             while not (self._window and self._window[0].done):
                 if self._error is not None:
                     raise self._error
                 if self._exhausted and not self._window and not self._inbox:
                     return None
-                self._state.wait()
+                self._ready.wait()
             ticket = self._window.popleft()
             self._held -= ticket.size
             stalled = self._stalled_since is not None
@@ -185,9 +199,10 @@ class Window:
     # Everybody's.
 
     def _fail(self, error: BaseException) -> None:
-        with self._state:
+        with self._lock:
             self._error = self._error or error
-            self._state.notify_all()
+            self._room.notify()
+            self._ready.notify()
 
     def _stop(self) -> None:
         self._fail(GeneratorExit())

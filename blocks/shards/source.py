@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,9 @@ SUFFIXES: dict[str, Literal["parquet", "jsonl"]] = {
     ".ndjson": "jsonl",
     ".json.gz": "jsonl",
 }
+
+BUFFER = 1 << 20
+"""Bytes read at a time from uncompressed files: every read hands the interpreter lock from thread to thread."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_DATASET = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?P<path>/.*)?$")
@@ -49,8 +53,10 @@ class InputFile:
 
     def open(self) -> Any:
         """Open the file for reading bytes, decompressed."""
-        stream = fsspec.open(self.url, "rb", compression="gzip" if self.url.endswith(".gz") else None).open()
-        return open_zstd(stream) if self.url.endswith(".zst") else stream
+        stream: Any = fsspec.open(self.url, "rb", compression="gzip" if self.url.endswith(".gz") else None).open()
+        if self.url.endswith(".gz"):
+            return stream
+        return open_zstd(stream) if self.url.endswith(".zst") else BufferedReader(stream, BUFFER)
 
 
 def pin(source: str) -> str:
