@@ -16,7 +16,7 @@ from typing import Any
 from datatrove.pipeline.base import PipelineStep
 from rich.console import Console
 
-from blocks.execute.local import LocalExecutor
+from blocks.execute.local import LocalExecutor, start_forkserver
 from blocks.execute.progress import display
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunFolder
@@ -130,6 +130,7 @@ def launch(folder: RunFolder, begin: Callable[[], RunRecord], console: Console) 
     Raises:
         RunError: the folder cannot be written, is in use, or holds another run.
     """
+    start_forkserver()
     folder.prepare()
     with folder.lock():
         record = begin()

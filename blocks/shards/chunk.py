@@ -22,7 +22,7 @@ from datatrove.data import Document
 
 from blocks.shards import meter
 from blocks.shards.folder import RunError, RunFolder
-from blocks.shards.journal import Journal
+from blocks.shards.journal import Journal, flush_journals
 from blocks.shards.tally import Tally
 
 LINEAGE = "lineage"
@@ -250,10 +250,12 @@ def check_streams() -> None:
 
 
 def close_all() -> None:
-    """Let go of every open chunk of this process; its journals keep what was answered."""
+    """Let go of every open chunk of this process, once all that was answered is in its journal, on disk."""
     with _lock:
         chunks = list(_open.values())
         _open.clear()
         _unfinished.clear()
     for chunk in chunks:
         chunk.journal.close()
+    if chunks:  # now, since a worker process does not come to its atexit functions
+        flush_journals()

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from os import getpid, scandir
+from os import getpid, listdir
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,9 @@ def finished_units(folder: RunFolder) -> set[int]:
 
 def pending_units(folder: RunFolder, units: Iterable[Unit]) -> Iterator[tuple[Unit, set[int]]]:
     """Units that this pass has not finished, each with the numbers of its committed chunks."""
-    finished, committed = finished_units(folder), committed_chunks(folder)
+    with ThreadPoolExecutor(2) as pool:  # two listings, in the time of one
+        finding = pool.submit(finished_units, folder)
+        committed, finished = committed_chunks(folder), finding.result()
     for unit in units:
         done = committed.get(unit.number, set())
         if unit.number in finished:
@@ -207,5 +209,4 @@ def recover(folder: RunFolder, units: set[int] | None = None) -> None:
 
 def _names(folder: Path) -> list[str]:
     """File names in a folder, without those that are still being written."""
-    with scandir(folder) as entries:
-        return [entry.name for entry in entries if not entry.name.startswith(".")]
+    return [name for name in listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - iterdir takes twice as long

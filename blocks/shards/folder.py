@@ -97,9 +97,12 @@ class RunFolder:
     def parse_name(self, name: str) -> tuple[int, ...] | None:
         """The numbers in a chunk's or unit's name, (unit, k) or (unit,); None for one of another pass."""
         match = _NAME.fullmatch(name)
-        if match is None or int(match[1] or 0) != self.pass_number:
+        if match is None:
             return None
-        return tuple(int(number) for number in match.groups()[1:] if number is not None)
+        pass_number, unit, k = match.groups()
+        if int(pass_number or 0) != self.pass_number:
+            return None
+        return (int(unit),) if k is None else (int(unit), int(k))
 
     def prepare(self) -> None:
         """Create the state folders.
@@ -108,8 +111,12 @@ class RunFolder:
             RunError: the folder cannot be written.
         """
         try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            there = {path.name for path in self.state.iterdir()}  # on a slow file system every single look costs
+            # On a slow file system every single look costs.
+            try:
+                there = {path.name for path in self.state.iterdir()}
+            except FileNotFoundError:
+                self.state.mkdir(parents=True, exist_ok=True)
+                there = set()
             for name in ("commits", "finished", "journal", "staging", "logs", "servers"):
                 if name not in there:
                     (self.state / name).mkdir(exist_ok=True)

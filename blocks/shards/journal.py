@@ -115,6 +115,11 @@ def syncer() -> Syncer:
         return _syncer
 
 
+def flush_journals() -> None:
+    """Wait until everything that was put into journals is on disk; at most 10 seconds."""
+    syncer().flush(10.0)
+
+
 class Journal:
     """The answers recorded for one chunk.
 
@@ -134,7 +139,7 @@ class Journal:
 
     def _replay(self) -> None:
         offset = 0
-        with self.path.open("rb") as file:
+        with open(self._file.fileno(), "rb", closefd=False) as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     self._file.truncate(offset)

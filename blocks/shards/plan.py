@@ -54,7 +54,14 @@ def load_plan(path: Path) -> list[Unit]:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [Unit(**{**(fields := orjson.loads(line)), "file": InputFile(**fields["file"])}) for line in lines]
+    units: list[Unit] = []
+    for line in lines:
+        fields = orjson.loads(line)
+        file = fields.pop("file")
+        if not units or file["url"] != units[-1].file.url:  # many units share a file
+            known = InputFile(**file)
+        units.append(Unit(file=known, **fields))
+    return units
 
 
 def save_plan(path: Path, units: Sequence[Unit]) -> None:

@@ -70,44 +70,41 @@ def begin_run(
         RunError: the run is another one; the message lists what differs.
     """
     record = load_run(folder)
-    _check_state(folder, record)
+    marked = _check_state(folder, record)
     fingerprint = yaml.safe_load(yaml.safe_dump(dict(fingerprint)))  # as it will be read back, with lists for tuples
     if record is None:
-        record = RunRecord(dict(fingerprint), dict(formats), dict(pins), [list(formats)], dict(config))
+        record = RunRecord(dict(fingerprint), dict(formats), dict(pins), [], dict(config))
+        added = list(formats)
     else:
         _compare(folder, record, fingerprint, formats)
         added = [name for name in formats if name not in record.formats]
-        if not added:
-            _mark_state(folder, record)
-            return record
+    if added:
         record.formats.update({name: formats[name] for name in added})
         record.passes.append(added)
-    content = yaml.safe_dump(asdict(record), sort_keys=False, allow_unicode=True)
-    folder.write_output("run.yaml", content.encode())
-    _mark_state(folder, record)
+        content = yaml.safe_dump(asdict(record), sort_keys=False, allow_unicode=True)
+        folder.write_output("run.yaml", content.encode())
+    if not marked:
+        write_atomically(folder.state / "run", f"{record.id} {folder.output}\n".encode())
     return record
 
 
-def _check_state(folder: RunFolder, record: RunRecord | None) -> None:
-    """Refuse an output and a state folder that do not belong together."""
-    mark = folder.state / "run"
-    there = mark.read_text().split()[0] if mark.exists() else None
-    if there is not None and (record is None or record.id != there):
+def _check_state(folder: RunFolder, record: RunRecord | None) -> bool:
+    """Refuse an output and a state folder that do not belong together; whether the state folder has its mark."""
+    try:
+        mark = (folder.state / "run").read_text()
+    except FileNotFoundError:
+        mark = ""
+    if mark and (record is None or record.id != mark.split()[0]):
         raise RunError(
-            f"the state folder {folder.state} belongs to another run ({mark.read_text().strip()}); give this run a "
-            f"--state of its own"
+            f"the state folder {folder.state} belongs to another run ({mark.strip()}); give this run a --state of its "
+            f"own"
         )
-    if record is not None and there is None and folder.has_shards():
+    if record is not None and not mark and folder.has_shards():
         raise RunError(
             f"{folder.output} holds shards, and {folder.state} knows nothing of them: give the --state that this run "
             f"was started with, or another --output"
         )
-
-
-def _mark_state(folder: RunFolder, record: RunRecord) -> None:
-    mark = folder.state / "run"
-    if not mark.exists():
-        write_atomically(mark, f"{record.id} {folder.output}\n".encode())
+    return bool(mark)
 
 
 def _compare(folder: RunFolder, record: RunRecord, fingerprint: Mapping[str, Any], formats: Mapping[str, str]) -> None:

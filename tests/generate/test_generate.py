@@ -514,7 +514,7 @@ def test_fifty_runs_leave_nothing_behind(mock: MockServer, caplog: pytest.LogCap
                 break
         results.close()
     gc.collect()
-    wait_for(lambda: run_on_loop(tasks()) == before)
+    wait_for(lambda: run_on_loop(tasks()) <= before)  # the first run may have been about to end its last one
     wait_for(lambda: descriptors() <= files + 1)
     assert threading.active_count() == threads
     assert [record.message for record in caplog.records if record.name == "asyncio"] == []

@@ -60,12 +60,17 @@ def wait_until_gone(pids: list[int], seconds: float = 10.0) -> list[int]:
 
 
 def workers_of(pid: int) -> list[int]:
-    return [p for p in descendants(pid) if "spawn_main" in Path(f"/proc/{p}/cmdline").read_text()]
+    return [
+        worker
+        for server in descendants(pid)
+        if "forkserver" in Path(f"/proc/{server}/cmdline").read_text()
+        for worker in descendants(server)
+    ]
 
 
 def test_killed_at_random_moments(tmp_path, start_mock):
     """Workers, the launcher alone and the whole group die, in turn and at random moments of one run."""
-    rows = documents(700)
+    rows = documents(1100)
     rows[5]["text"] = ""  # rejected while reading
     rows[77]["text"] += " MOCK-SAY-refusal"
     rows[130]["text"] += " MOCK-FINISH-length"
@@ -117,10 +122,10 @@ def test_killed_at_random_moments(tmp_path, start_mock):
     for folder in (run, tmp_path / "whole"):
         result = summary(folder)
         assert result["complete"]
-        assert (result["read"], result["done"]) == (700, 699)
+        assert (result["read"], result["done"]) == (1100, 1099)
         assert result["rejected"] == {"empty_text": 1, "refusal": 2, "cut_off": 2, "bad_request": 2, "too_long": 2}
         assert result["failed"] == {}
-        assert result["written"] == {"faq": 695, "table": 695}
+        assert result["written"] == {"faq": 1095, "table": 1095}
     assert not list((run / "state" / "staging").iterdir())
     assert not list((run / "state" / "journal").iterdir())
 
