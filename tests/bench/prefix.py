@@ -1,6 +1,6 @@
 """How many prompt tokens a server with prefix caching must compute for four formats of each document, in both layouts.
 
-    python tests/bench/prefix.py [--input demo/documents.jsonl]
+    python tests/bench/prefix.py [--input demo/documents.jsonl] [--tokenizer FOLDER]
 
 The real pipeline runs against a server that records the prompts in the order in which they arrive; the cache is then
 simulated as vLLM's: blocks of 16 tokens, a block is found when it and everything before it are the same, least recently
@@ -51,10 +51,12 @@ def computed(prompts: list[list[int]]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--input", type=Path, default=HERE.parents[1] / "demo" / "documents.jsonl")
+    parser.add_argument("--tokenizer", type=Path, help="with tokenizer.json; a small one is trained on the prompts")
     options = parser.parse_args()
     result = {}
     with scratch() as folder:
-        tokenizer = ModelTokenizer(make_tokenizer(folder / "tokenizer", "plain"))._tokenizer
+        small = make_tokenizer(folder / "tokenizer", "plain")
+        tokenizer = ModelTokenizer(str(options.tokenizer or small))._tokenizer
         for layout in LAYOUTS:
             record = folder / f"{layout}.jsonl"
             # Slots and service times make requests overlap as they do with a real model.

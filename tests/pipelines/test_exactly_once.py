@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -139,3 +140,43 @@ def test_killed_at_random_moments(tmp_path, start_mock):
             assert any(before - ON_THE_WIRE <= kill < before + SYNC_PROMISE for kill in kills), (entry, before, kills)
         answered[entry["hash"]] = entry["at"]
     print(f"{len(kills)} kills {victims}; {len(answered)} requests, {repeated} asked again")
+
+
+# Python imports a module of this name at start; every look at the clock is years and minutes off.
+JUMPING_CLOCK = """
+import random, time
+now = time.time
+time.time = lambda: now() + random.choice([1, -1]) * random.choice([90, 7200, 4e7])
+"""
+
+
+def test_the_clock_jumps(tmp_path, start_mock):
+    """Forwards and backwards, at every look, over two launches of which the first is killed."""
+    (tmp_path / "sitecustomize.py").write_text(JUMPING_CLOCK)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    rows = documents(300)
+    rows[3]["text"] = ""
+    rows[40]["text"] += " MOCK-ONCE-429"
+    rows[41]["text"] += " MOCK-ONCE-503"
+    source = write_jsonl(tmp_path / "input.jsonl", rows)
+    server = start_mock("--latency", "0.1")
+    arguments = ["--input", source, "--formats", "faq", "--chunk-size", 50, *endpoint(server), "--max-in-flight", 8]
+    assert finephrase(*arguments, "--output", tmp_path / "whole").returncode == 0
+    asked = len(server.requests())
+
+    run = tmp_path / "jumping"
+    process = subprocess.Popen(command(*arguments, "--output", run), env=environment, stdout=subprocess.DEVNULL)
+    while len(server.requests()) < asked + 150:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert 0 < len(list((run / "state" / "commits").iterdir())) < 6
+    done = finephrase(*arguments, "--output", run, env=environment)
+    assert done.returncode == 0, done.stdout
+
+    assert shards(run) == shards(tmp_path / "whole")
+    assert rejected(run) == rejected(tmp_path / "whole")
+    assert summary(run)["complete"] and summary(run)["seconds"] >= 0
+    launches = (run / "state" / "launches.jsonl").read_text().splitlines()
+    assert any(abs(json.loads(line)["at"] - time.time()) > 30 for line in launches), "the clock did not jump"
