@@ -37,7 +37,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
                 gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
             # asyncio receives into a fresh buffer of 256 KiB each time. glibc maps and unmaps one as large as that with
             # three system calls, until a larger one has been freed once (mallopt(3), M_MMAP_THRESHOLD).
-            bytearray(1 << 20)
+            bytearray(257 << 10)
         return _loop
 
 
