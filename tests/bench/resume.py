@@ -3,8 +3,8 @@
     python tests/bench/resume.py [--chunks 0 1000 100000]
 
 The run has so many committed chunks (each a unit of its own) and one to go; then the same with a file system that takes
-50 ms for every operation on the run folder. The last line is JSON: seconds by number of chunks, local and slow; 0.6 s of
-them are imports.
+50 ms for every operation on the run folder. The last line is JSON: seconds by number of chunks, local and slow; imports
+take some 0.6 of them.
 """
 
 from __future__ import annotations
