@@ -46,6 +46,7 @@ bench: install
 	$(BIN)/python tests/bench/memory.py $(if $(SMOKE),--small 500 --large 1000)
 	$(BIN)/python tests/bench/resume.py $(if $(SMOKE),--chunks 0 50)
 	$(BIN)/python tests/bench/prefix.py
+	$(BIN)/python tests/bench/verify.py $(if $(SMOKE),--seconds 0)
 
 clean:
 	rm -rf .venv runs $(DEMO_MODEL)

@@ -24,6 +24,7 @@ from blocks.generate.prompts import load_prompts
 from blocks.rephrase import clean
 from blocks.rephrase.rephrase import OWN_FIELDS, Rephrase
 from blocks.rephrase.schema import REPHRASED_SCHEMA
+from blocks.rephrase.verify import Verify, describe, run_rules
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, first_text
@@ -149,6 +150,13 @@ def finephrase(
         Literal["reject", "keep", "trim"],
         typer.Option(help="Reject, keep or trim answers that hit --max-tokens.", rich_help_panel=ASK),
     ] = "reject",
+    verify: Annotated[
+        str | None,
+        typer.Option(
+            help='JSON of checks over the prompts\', such as \'{"faq": {"numbers": "reject"}}\'; \'off\' for none.',
+            rich_help_panel=OUT,
+        ),
+    ] = None,
     shard_format: Annotated[
         Literal["parquet", "jsonl"], typer.Option(help="File format of the shards.", rich_help_panel=OUT)
     ] = "parquet",
@@ -220,6 +228,7 @@ def finephrase(
 
         sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         extra = json_object(extra_body, "--extra-body", OWN_FIELDS)
+        checks = {} if verify == "off" else run_rules(prompts.values(), json_object(verify, "--verify"))
         fingerprint: dict[str, Any] = {
             "input": input,
             "text_column": text_column,
@@ -270,7 +279,10 @@ def finephrase(
             return
 
         def begin() -> RunRecord:
-            hashes = {name: f"{one.hash}, {trial.answer_tokens(one)} tokens" for name, one in prompts.items()}
+            hashes = {
+                name: f"{one.hash}, {trial.answer_tokens(one)} tokens, {describe(checks.get(name, ()))}"
+                for name, one in prompts.items()
+            }
             known = {**pins, "model_revision": chosen.revision, "generation_config": dict(chosen.generation_config)}
             return begin_run(folder, fingerprint, hashes, known, options)
 
@@ -288,6 +300,7 @@ def finephrase(
                                 part, chunk_size, text_column, id_column, filters, source_dataset=dataset_name(input)
                             ),
                             rephrase(names, at),
+                            Verify(checks),
                             WriteShards(part, REPHRASED_SCHEMA, shard_format),
                         ]
                         run.execute(part, steps, tasks or workers, workers, watch)

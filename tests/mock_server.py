@@ -8,7 +8,7 @@ of the body) just before it is sent. Markers in a prompt script what happens:
     MOCK-STATUS-<code>     answer with this HTTP status, always
     MOCK-ONCE-<code>       … the first time this body is asked, 200 afterwards
     MOCK-FINISH-<reason>   finish reason, such as length
-    MOCK-SAY-<word>        the answer: empty, fence, refusal, think, echo
+    MOCK-SAY-<word>        the answer: empty, fence, refusal, think, table, torn, echo
     MOCK-HANG              never answer
     MOCK-CLOSE             close the connection in the middle of the answer's body
     MOCK-GARBAGE           answer 200 with something that is no JSON
@@ -31,6 +31,12 @@ SAYINGS = {
     "empty": "  \n",
     "fence": "Sure! Here is the FAQ:\n\n```markdown\nWhat is it?\nA thing.\n```",
     "refusal": "I'm sorry, but I cannot help with that request.",
+    "table": (
+        "| Lighthouse | Built | Height (m) |\n|---|---|---:|\n| Bell Rock | 1810 | 35 |\n| Eddystone | 1882 | 49 |\n\n"
+        "**Question:** Which of the two lighthouses is higher?\n\n"
+        "**Answer:** Eddystone is the higher one, with 49 m against the 35 m of Bell Rock."
+    ),
+    "torn": "| Lighthouse | Built |\n|---|---|\n| Bell Rock | 1810 | 35 |\n\nQuestion: Which one?\nAnswer: Bell Rock.",
     "think": "<think>Let me see.</think>The answer of a thinker.",
 }
 

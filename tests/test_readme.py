@@ -85,8 +85,12 @@ def test_only_known_commands():
 
 def test_endpoint_command(checkout, mock):
     (line,) = (line for line in commands() if "--endpoint" in line)
-    run(line.replace("http://localhost:8000", mock.url), checkout)
+    # What a scripted server says would pass no check.
+    run(line.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
     assert summary(checkout / "runs/mine")["written"] == {"faq": 20, "table": 20}
+    (line,) = (line for line in commands() if "verify.py" in line)
+    run(line, checkout)
+    assert summary(checkout / "runs/checked")["checks"]["table"]["rejected"] == 20
 
 
 def test_vllm_commands(checkout, hub, tmp_path):
@@ -100,7 +104,7 @@ def test_vllm_commands(checkout, hub, tmp_path):
     dry, real = (line for line in commands() if "hf://" in line)
     assert "Document 4." in run(dry, checkout, **environment)
     assert not (checkout / "runs").exists()
-    run(real, checkout, **environment)
+    run(f"{real} --verify off", checkout, **environment)
     rows = samples(checkout / "runs/finephrase")
     assert {row["source_id"] for row in rows} == {f"doc-{i}" for i in range(20) if i % 6 >= 4}
     assert {row["source_dataset"] for row in rows} == {"HuggingFaceFW/fineweb-edu"}
@@ -111,7 +115,7 @@ def test_vllm_commands(checkout, hub, tmp_path):
     # Dataset and model move on; the run does not.
     for kind, repo in (("datasets", "HuggingFaceFW/fineweb-edu"), ("models", "HuggingFaceTB/SmolLM2-1.7B-Instruct")):
         (tmp_path / "hub" / kind / repo / ".commit").write_text("moved")
-    run(real.replace("--limit 20", "--limit 40"), checkout, **environment)
+    run(real.replace("--limit 20", "--limit 40") + " --verify off", checkout, **environment)
     assert (checkout / "runs/finephrase/run.yaml").read_text() == record
     assert {row["source_id"] for row in samples(checkout / "runs/finephrase")} == {
         f"doc-{i}" for i in range(40) if i % 6 >= 4

@@ -42,6 +42,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
             value = ",".join(map(str, value))
         if isinstance(value, dict):
             value = json.dumps(value)
+        if value is False and not getattr(known[name], "is_flag", False):
+            value = "off"  # as it was written: YAML takes the word for a truth value
         defaults[name] = [value] if many and not isinstance(value, list) else value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path

@@ -47,16 +47,20 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
     if excluded := summary["documents"]["excluded"]:
         table.add_row("rows left out by --where", f"{excluded:,}")
     for name, count in summary["written"].items():
-        table.add_row(f"samples written: {name}", f"{count:,}")
+        table.add_row(f"samples written: {name or 'documents'}", f"{count:,}")
     for kind in ("rejected", "failed"):
         for reason, count in summary[kind].items():
             table.add_row(f"{kind}: {reason}", f"{count:,}")
+    for name, check in summary["checks"].items():
+        if check["flagged"]:
+            table.add_row(f"written, but flagged: {name}", f"{check['flagged']:,}")
     if broken := summary["special_tokens_broken_up"]:
         table.add_row("special tokens broken up", f"{broken:,}")
-    table.add_row("prompt tokens", f"{summary['prompt_tokens']:,}")
-    table.add_row("completion tokens", f"{summary['completion_tokens']:,}")
-    rate = summary["completion_tokens_per_second"]
-    table.add_row("completion tokens/s", "-" if rate is None else f"{rate:,}")
+    if summary["requests"]:
+        table.add_row("prompt tokens", f"{summary['prompt_tokens']:,}")
+        table.add_row("completion tokens", f"{summary['completion_tokens']:,}")
+        rate = summary["completion_tokens_per_second"]
+        table.add_row("completion tokens/s", "-" if rate is None else f"{rate:,}")
     table.add_row("seconds", f"{summary['seconds']:,}")
     console.print(table)
     console.print(f"shards:   {folder.output}/shards/", highlight=False, soft_wrap=True)

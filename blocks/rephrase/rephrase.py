@@ -23,6 +23,7 @@ from blocks.generate.generate import Ask, Generate
 from blocks.generate.prompts import Layout, Prompt
 from blocks.generate.tokenizer import TokenCounter
 from blocks.rephrase.clean import clean, trim_to_sentence
+from blocks.rephrase.schema import SOURCE
 from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, chunk_of
 
 LongDocuments = Literal["truncate", "split", "skip"]
@@ -169,7 +170,7 @@ class Rephrase(Generate):
             "pieces": len(prepared.pieces),
         }
         asked = [
-            self._sample(prompt, text, {**source, "piece": piece}, generate)
+            self._sample(prompt, text, {**source, "piece": piece, SOURCE: text}, generate)
             for piece, text in enumerate(prepared.pieces)
             for prompt in self.prompts
         ]
@@ -233,5 +234,4 @@ class Rephrase(Generate):
             "completion_tokens": answer.completion_tokens,
             "finish_reason": answer.finish_reason,
             "reasoning": answer.reasoning,
-            "checks": [],
         }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+SOURCE = "source_text"
+"""The metadata key under which a sample carries the text it was made from, as the model saw it; it is not written."""
+
 REPHRASED_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # {source_id}/{format} or {source_id}/{piece}/{format}

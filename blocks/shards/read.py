@@ -9,7 +9,7 @@ An input in which many rows cannot be read at all is more likely a wrong input t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from datatrove.data import Document
@@ -39,7 +39,8 @@ class ReadUnits(PipelineStep):
         id_column: column with the id; a row without one becomes `{file}:{row}`, and one that repeats an id of its
             chunk gets `#{row}` behind it.
         where: rows must match all of these.
-        columns: further columns to keep in the documents' metadata, for filters that need them.
+        columns: further columns to keep in the documents' metadata, for steps that need them; a mapping keeps them
+            under other names.
         source_dataset: what `metadata["source_dataset"]` says.
     """
 
@@ -53,7 +54,7 @@ class ReadUnits(PipelineStep):
         text_column: str = "text",
         id_column: str = "id",
         where: Sequence[Where] = (),
-        columns: Sequence[str] = (),
+        columns: Sequence[str] | Mapping[str, str] = (),
         source_dataset: str | None = None,
     ) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class ReadUnits(PipelineStep):
         self.chunk_size = chunk_size
         self.text_column, self.id_column = text_column, id_column
         self.where = tuple(where)
-        self.columns = tuple(columns)
+        self.columns = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
         self.source_dataset = source_dataset
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
@@ -120,7 +121,7 @@ class ReadUnits(PipelineStep):
             reason = "no_text" if text is None else "empty_text" if isinstance(text, str) else "text_is_no_string"
             chunk.refuse_row(place, Refusal(reason, id=document_id, raw="" if text is None else str(text)))
             return None
-        metadata = {name: row[name] for name in self.columns if name in row}
+        metadata = {key: row[name] for name, key in self.columns.items() if name in row}
         metadata |= {"source_dataset": self.source_dataset, LINEAGE: chunk.hand_out(place, document_id)}
         return Document(text=text, id=document_id, metadata=metadata)
 

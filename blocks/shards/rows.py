@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from blocks.shards.folder import RunError
 from blocks.shards.source import InputFile
 
 
@@ -82,6 +83,33 @@ def columns_of_first_rows(file: InputFile) -> set[str]:
     except CORRUPT:
         pass  # with what was found so far
     return columns
+
+
+def schema_of(files: Sequence[InputFile]) -> pa.Schema:
+    """The columns of all files together; of JSON Lines, those of the first 1,000 rows of each file.
+
+    Raises:
+        RunError: a column has types that do not go together.
+    """
+    schemas = []
+    for file in files:
+        try:
+            if file.format == "parquet":
+                with parquet_file(file) as parquet:
+                    schemas.append(parquet.schema_arrow.remove_metadata())
+            else:
+                with file.open() as stream:
+                    rows = [row for row in map(parse_line, islice(json_lines(stream), READ_ROWS)) if type(row) is dict]
+                names = dict.fromkeys(name for row in rows for name in row)
+                found = pa.schema([(name, pa.array([row.get(name) for row in rows]).type) for name in names])
+                schemas.append(found)
+        except CORRUPT as error:
+            if isinstance(error, pa.ArrowInvalid) and file.format == "jsonl":
+                raise RunError(f"a column of {file.url} has values of several types: {error}") from error
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise RunError(f"the columns of the input files do not go together: {error}") from error
 
 
 def parse_line(line: bytes) -> dict[str, Any] | BadRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,7 +32,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
     Returns:
         `read`, `done`, `written` (by format), `rejected` and `failed` (by reason, documents and samples together),
         `prompt_tokens`, `completion_tokens`, `seconds` (wall clock from each launch to its last commit), `complete`,
-        and both balances in full under `documents` and `samples`.
+        `checks` (by measure), and both balances in full under `documents` and `samples`.
 
     Raises:
         RunError: a balance does not hold.
@@ -66,6 +66,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
         "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
         "special_tokens_broken_up": total.numbers["special_tokens_broken_up"],
         "chunks": chunks,
+        "checks": _checks(total.numbers),
         "documents": documents,
         "samples": samples,
     }
@@ -90,3 +91,34 @@ def _by_reason(documents: dict[str, int], samples: dict[str, dict[str, int]]) ->
     for counts in samples.values():
         reasons.update(counts)
     return dict(reasons.most_common())
+
+
+def _checks(numbers: Mapping[str, int]) -> dict[str, Any]:
+    """What steps counted as `check/<format>/<measure>/<verdict>` and, of its values, `check/…/=<bucket>`.
+
+    Returns:
+        By measure: samples that passed, were flagged and were rejected, the distribution of the values by format
+        (`nothing`: there was nothing to check), and the verdicts by format.
+    """
+    words = {"pass": "passed", "flag": "flagged", "reject": "rejected"}
+    checks: dict[str, Any] = {}
+    for key, count in sorted(numbers.items()):
+        kind, _, rest = key.partition("/")
+        if kind != "check":
+            continue
+        name, measure, found = rest.rsplit("/", 2)
+        entry = checks.setdefault(measure, {**dict.fromkeys(words.values(), 0), "formats": {}})
+        of_format = entry["formats"].setdefault(name, {**dict.fromkeys(words.values(), 0), "values": {}})
+        if found.startswith("="):
+            of_format["values"][found[1:]] = count
+        else:
+            entry[words[found]] += count
+            of_format[words[found]] += count
+    for entry in checks.values():
+        for of_format in entry["formats"].values():
+            of_format["values"] = dict(sorted(of_format["values"].items(), key=lambda item: _position(item[0])))
+    return checks
+
+
+def _position(bucket: str) -> float:
+    return -1.0 if bucket == "nothing" else float(bucket)

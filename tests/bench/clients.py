@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 ROOT = Path(__file__).parents[2]
 MAX_TOKENS = 2048
 
@@ -227,6 +229,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     run = CLIENTS[options.client](options)
+    pa.array([1])  # pyarrow imports pandas at its first conversion, where it is installed
     before, started = cpu(), time.monotonic()
     answered = run()
     seconds, used = time.monotonic() - started, cpu() - before

@@ -490,7 +490,7 @@ def test_managed_vllm_serves_dies_and_leaves_nothing(tmp_path, corpus):
     run = tmp_path / "run"
     result = finephrase(
         "--input", corpus, "--output", run, "--server", "vllm", "--model", model, "--tokenizer", "none",
-        "--max-in-flight", 4, "--chunk-size", 5, env=environment,
+        "--verify", "off", "--max-in-flight", 4, "--chunk-size", 5, env=environment,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
     assert len(samples(run)) == 100 and summary(run)["failed"] == {}
