@@ -171,6 +171,8 @@ class Generate(PipelineStep):
             shown = "".join(traceback.format_exception(error))
             logger.warning(f"the rollout of document {document.id} raised; the document failed\n{shown}")
             return Refusal(f"error_{type(error).__name__}", kind="failed", detail=str(error)[:500]), 0
+        finally:
+            request.abandon()
         size = sum(2 * len(item.text) + 2000 for item in outcome if isinstance(item, Document))
         return outcome or Refusal("no_output"), size
 
@@ -204,8 +206,23 @@ class _Request:
         self._step, self._client, self._document, self._queued = step, client, document, queued
         self._chunk = chunk_of(document)
         self._asked: dict[bytes, int] = {}  # digest of a request → how often
+        self._asking: set[asyncio.Task[Any] | None] = set()
 
     async def __call__(self, request: Mapping[str, Any]) -> Answer:
+        task = asyncio.current_task()
+        self._asking.add(task)
+        try:
+            return await self._answer(request)
+        finally:
+            self._asking.discard(task)
+
+    def abandon(self) -> None:
+        """Cancel what the rollout has left behind: siblings of a request that failed, whose answers nobody awaits."""
+        for task in self._asking:
+            if task is not None:
+                task.cancel()
+
+    async def _answer(self, request: Mapping[str, Any]) -> Answer:
         body = {"model": self._step.endpoint.model, **self._step.parameters, **request}
         try:
             payload = orjson.dumps(body)

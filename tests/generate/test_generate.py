@@ -544,6 +544,19 @@ main()
 """
 
 
+def test_requests_that_outlive_their_rollout_are_cancelled(mock: MockServer) -> None:
+    left: list[asyncio.Task[Any]] = []
+
+    async def do(document: Document, generate: Ask) -> Any:
+        left.append(asyncio.create_task(generate({"messages": [{"role": "user", "content": "MOCK-HANG"}]})))
+        await generate({"messages": [{"role": "user", "content": "go"}]})
+        return [document]
+
+    assert len(list(Do(mock.url, do, max_in_flight=4).run(stream(6)))) == 6
+    wait_for(lambda: all(task.cancelled() for task in left))
+    assert len(left) == 6
+
+
 @pytest.mark.parametrize("end", ["raise", "leave"])
 def test_a_process_ends_although_nobody_closed_its_generator(mock: MockServer, end: str) -> None:
     done = subprocess.run(

@@ -28,8 +28,8 @@ class Token(NamedTuple):
 
     Args:
         kind: `n` number, `o` operator (text is one of `+-*/^`), `f` LaTeX fraction, `(`, `)`, `%`, `s` scale word
-            (million, dozen), `w` words, `=` equality sign (text: see `RELATIONS`), `x` a sign that no closed
-            expression holds here (√, a date, another LaTeX command), `b` any other character.
+            (million, dozen), `w` words, `=` equality sign (text is `~` if approximate, `m` before a calculator mark),
+            `x` a sign that no closed expression holds here (√, a date, another LaTeX command), `b` anything else.
         text: the operator, or the token as written.
         start: offset in the text.
         end: offset in the text.
@@ -44,9 +44,6 @@ class Token(NamedTuple):
     value: Value = 0
     decimals: int = 0
 
-
-RELATIONS = {"=": "exact", "~": "approximate", "m": "a calculator mark follows that says the same"}
-"""Texts of a token of the kind `=`."""
 
 _SCALE = r"(?:dozen|hundred|thousand|million|billion|trillion)\b"
 _SPOKEN = r"(?:times|plus|minus|multiplied by|divided by)(?= [*$€£¥₹\\]{0,3}[.(]?\d)"

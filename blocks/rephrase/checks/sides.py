@@ -98,8 +98,10 @@ def left_side(side: Sequence[Token]) -> Side | None:
     beside = side[begin - 1] if begin else None
     if depth or begin == len(side) or len(side) - begin > MAX_SIDE:
         return None
-    if beside is not None and beside.kind == "w" and begin > 1 and side[begin - 2].kind == "o":
-        return None  # 3 * the 4 apples
+    if beside is not None and beside.kind == "w" and begin > 1:
+        kind = side[begin - 2].kind
+        if kind == "o" or (kind == "n" and beside.text == "and"):
+            return None  # 3 * the 4 apples, 2 and 1/4 cups
     if side[begin].kind == "o" and (
         side[begin].text != "-" or begin + 1 == len(side) or side[begin + 1].start > side[begin].end + 1
     ):
