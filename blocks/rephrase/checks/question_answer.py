@@ -104,6 +104,6 @@ def _split(text: str, anything: bool) -> tuple[str, str]:
     """A question, and the answer behind it in the same paragraph: what is labelled as one, or anything."""
     match = _ANSWER_BEHIND.search(text)
     if match is None and anything and not _asks(text):
-        for match in _SENTENCE_BEHIND.finditer(text):  # noqa: B007 - the last one
+        for match in _SENTENCE_BEHIND.finditer(text):  # noqa: B007 - it is used behind the loop: the last one
             pass
     return (text[: match.start()], text[match.end() :]) if match else (text, "")

@@ -64,20 +64,18 @@ _VERBS = frozenset(
     trace track train transfer transform translate transplant trim try turn twist type understand unfold uninstall
     unlock unplug unscrew update upgrade upload use utilise utilize validate verify view visit visualize wait walk warm
     wash watch water wear weigh whisk wipe withdraw work wrap write zoom do be don't
-    """.split()  # noqa: SIM905 - as strings of a list they would be no more readable
+    """.split()
 )
 # After these words a verb was a noun: "Water is heavy", "The use of", "Plant cells are".
-_AFTER_NOUNS = frozenset(
-    """is are was were of has had can will may might must should cannot""".split()  # noqa: SIM905
-)
+_AFTER_NOUNS = frozenset("""is are was were of has had can will may might must should cannot""".split())
 _FILLERS = frozenset(
     """first firstly second secondly third thirdly fourth next then now finally lastly last also again please always
     never just simply and or once more afterwards instead optionally optional alternatively you we should must can will
-    need have want to may let's let us not do""".split()  # noqa: SIM905
+    need have want to may let's let us not do""".split()
 )
 _CLAUSES = frozenset(
     """to once when if after before while for in on at with without using by as until from depending during whenever
-    throughout because since unless under over next step""".split()  # noqa: SIM905
+    throughout because since unless under over next step""".split()
 )
 _TOKEN = re.compile(r"[a-z]+(?:['’-][a-z]+){0,3}|,")
 _TITLE_END = re.compile(r"(?::|\.|\s[-–—])\s+")
