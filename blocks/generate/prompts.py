@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ class Prompt:
         description: one line for humans.
         source: where the idea comes from (a paper), for humans.
         max_tokens: longest answer in tokens; None leaves it to the run.
+        variant: which wording this is; empty for the first one.
         extra: front matter keys beyond those above.
 
     Raises:
@@ -50,6 +52,7 @@ class Prompt:
     description: str = ""
     source: str = ""
     max_tokens: int | None = None
+    variant: str = ""
     extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -99,46 +102,99 @@ def load_prompt(name_or_path: str) -> Prompt:
         if not path.is_file():
             raise FileNotFoundError(f"there is no prompt file {path}; the prompts by name are: {_known_names()}")
         return _read(path)
-    found = sorted(PROMPTS.glob(f"*/{name_or_path}.md"))
-    if not found:
-        hint = f" (for the file of that name, write ./{name_or_path})" if Path(name_or_path).is_file() else ""
-        raise FileNotFoundError(f"there is no prompt {name_or_path!r}{hint}; there are: {_known_names()}")
-    if len(found) > 1:
-        raise ValueError(f"{name_or_path!r} names several prompts, give a path: {', '.join(map(str, found))}")
-    return _read(found[0])
+    return _read(_built_in(name_or_path))
 
 
-def load_prompts(names: str, files: Sequence[str] = ()) -> list[Prompt]:
+def load_wordings(name_or_path: str) -> list[Prompt]:
+    """A prompt and its further wordings: `math.md` first, then `math.<variant>.md` of the same folder by name.
+
+    A wording has the front matter of the first one, but for a `description` of its own.
+
+    Raises:
+        FileNotFoundError: as `load_prompt`.
+        ValueError: as `load_prompt`, or a wording's front matter has another key.
+    """
+    first = load_prompt(name_or_path)
+    by_name = _NAME.fullmatch(name_or_path)
+    path = _built_in(name_or_path) if by_name else Path(name_or_path).expanduser()
+    return [first, *(_read_wording(file, first) for file in sorted(path.parent.glob(f"{escape(path.stem)}.?*.md")))]
+
+
+def load_prompts(names: str, files: Sequence[str] = (), wordings: bool = False) -> list[Prompt]:
     """The prompts of `--formats` (names separated by commas, or `none`) and `--prompt` (files).
+
+    Args:
+        names: of prompts of this repository.
+        files: of the user's own.
+        wordings: with the further wordings of each, which stand behind the first one.
 
     Raises:
         FileNotFoundError: no such prompt.
         ValueError: a file is not a usable prompt, there is none at all, or two have the same name.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
-    prompts = [load_prompt(name) for name in wanted] + [load_prompt(str(Path(file).absolute())) for file in files]
-    taken = [prompt.name for prompt in prompts]
-    if not prompts:
+    wanted += [str(Path(file).absolute()) for file in files]
+    formats = [load_wordings(name) if wordings else [load_prompt(name)] for name in wanted]
+    taken = [found[0].name for found in formats]
+    if not formats:
         raise ValueError("there is no prompt: name some with --formats, or add a file with --prompt")
     if twice := sorted({name for name in taken if taken.count(name) > 1}):
         raise ValueError(f"several prompts are called {', '.join(twice)}: set another `name:` in the front matter")
-    return prompts
+    return [prompt for found in formats for prompt in found]
+
+
+def known_prompts() -> list[Prompt]:
+    """The first wording of every prompt of this repository, by family and name."""
+    return sorted(map(_read, _files("*")), key=lambda prompt: (prompt.family, prompt.name))
+
+
+def _files(name: str) -> list[Path]:
+    # The judge's rubrics have a loader of their own, and a dot in the name is that of a further wording.
+    found = PROMPTS.glob(f"*/{name}.md")
+    return sorted(path for path in found if path.parent.name != "judge" and "." not in path.stem)
+
+
+def _built_in(name: str) -> Path:
+    found = _files(name)
+    if not found:
+        hint = f" (for the file of that name, write ./{name})" if Path(name).is_file() else ""
+        raise FileNotFoundError(f"there is no prompt {name!r}{hint}; there are: {_known_names()}")
+    if len(found) > 1:
+        raise ValueError(f"{name!r} names several prompts, give a path: {', '.join(map(str, found))}")
+    return found[0]
 
 
 def _known_names() -> str:
-    return ", ".join(sorted(path.stem for path in PROMPTS.glob("*/*.md"))) or f"none in {PROMPTS}"
+    return ", ".join(sorted(path.stem for path in _files("*"))) or f"none in {PROMPTS}"
 
 
 def _read(path: Path) -> Prompt:
     try:
         content = path.read_text(encoding="utf-8-sig")
-        front, text = _split_front_matter(content)
+        front, text = split_front_matter(content)
         return _build(path.stem, front, text.strip())
     except ValueError as error:  # includes UnicodeDecodeError
         raise ValueError(f"{path}: {error}") from error
 
 
-def _split_front_matter(content: str) -> tuple[dict[str, Any], str]:
+def _read_wording(path: Path, first: Prompt) -> Prompt:
+    try:
+        front, text = split_front_matter(path.read_text(encoding="utf-8-sig"))
+        description = front.pop("description", first.description)
+        if front:
+            raise ValueError(f"a wording shares its front matter with {first.name!r}; here it has {', '.join(front)}")
+        variant = path.stem.partition(".")[2]
+        return replace(first, text=text.strip(), variant=variant, description=description)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def split_front_matter(content: str) -> tuple[dict[str, Any], str]:
+    """The front matter of a Markdown file as a mapping, empty without one, and the text below it.
+
+    Raises:
+        ValueError: it is not closed, or no YAML mapping.
+    """
     if content.split("\n", 1)[0].rstrip() != "---":
         return {}, content
     match = _FRONT_MATTER.match(content)
