@@ -71,15 +71,26 @@ class Launch:
         pipeline: Sequence[PipelineStep],
         tasks: int,
         workers: int,
-        watch: Callable[[], Exception | None] | None = None,
+        *watches: Callable[[], Exception | None] | None,
     ) -> None:
         """Run a pipeline over everything that its pass has not committed.
+
+        Args:
+            folder: the run as this pass sees it.
+            pipeline: the steps.
+            tasks: parts of the input.
+            workers: processes at a time.
+            watches: each tells of a reason to stop, such as a model server that cannot be kept alive.
 
         Raises:
             RunError: see `LocalExecutor.run`.
         """
         rows = planned_rows(self.units)
         done = 0 if rows is None else rows - self._rows_left[folder.pass_number]
+
+        def watch() -> Exception | None:
+            return next((problem for look in watches if look is not None and (problem := look()) is not None), None)
+
         with display(self.console, rows, done) as shown:
             LocalExecutor(pipeline, tasks, workers, folder.state / "logs", shown.update, watch).run()
 

@@ -61,6 +61,10 @@ class Model:
     server: Server | None
     endpoint: Endpoint | None
 
+    def in_flight(self, at: Endpoint, workers: int) -> int:
+        """Open requests per worker when nobody says: 2,048 for each vLLM, as many as it runs at a time, else 64."""
+        return max(64, 2048 * len(at.urls) // workers) if isinstance(self.server, VLLM) else 64
+
     @contextmanager
     def running(self, state: Path) -> Iterator[tuple[Endpoint, Callable[[], Exception | None] | None]]:
         """The endpoint, with a function that tells when its server cannot be kept alive.

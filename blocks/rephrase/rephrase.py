@@ -8,7 +8,7 @@ answers that were cut off, empty answers, refusals and echoes of the prompt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -23,25 +23,12 @@ from blocks.generate.generate import Ask, Generate
 from blocks.generate.prompts import Layout, Prompt
 from blocks.generate.tokenizer import TokenCounter
 from blocks.rephrase.clean import clean, trim_to_sentence
-from blocks.rephrase.schema import SOURCE
+from blocks.rephrase.schema import ANSWER, SOURCE
+from blocks.rephrase.sections import parse_sections, section
 from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, chunk_of
 
 LongDocuments = Literal["truncate", "split", "skip"]
 TruncatedOutput = Literal["reject", "keep", "trim"]
-
-OWN_FIELDS = {
-    "model": "--model",
-    "messages": "--prompt",
-    "prompt": "--prompt",
-    "max_tokens": "--max-tokens",
-    "seed": "--seed",
-    "temperature": "--temperature",
-    "top_p": "--top-p",
-    "top_k": "--top-k",
-    "n": "--prompt (a format for each answer)",
-    "stream": "nothing: answers are read whole",
-}
-"""Fields of a request that have an option of their own, which also records them with every sample."""
 
 WHOLE = (None, "stop", "eos", "eos_token", "stop_sequence")
 """Finish reasons of an answer that is complete; None is what servers say that do not tell."""
@@ -70,7 +57,8 @@ class Rephrase(Generate):
     """Rewrite each document with each prompt.
 
     Args:
-        prompts: what to make of a document; a prompt's name is the format of its samples.
+        prompts: what to make of a document; a prompt's name is the format of its samples. Of several with one name,
+            which are wordings of one format, each document gets one, by a hash of its id and the seed.
         endpoint: where the model answers.
         tokenizer: the model's, for exact budgets; see `load_tokenizer`.
         context: the model's context in tokens, prompt and answer together (FinePhrase: 8192).
@@ -107,6 +95,10 @@ class Rephrase(Generate):
         self.extra_body = dict(extra_body or {})
         super().__init__(endpoint, parameters={**self.sampling, **self.extra_body}, **generate)
         self.prompts = tuple(prompts)
+        self.formats: dict[str, list[Prompt]] = {}
+        for prompt in prompts:
+            self.formats.setdefault(prompt.name, []).append(prompt)
+        self.sections = {name: parse_sections(wordings[0]) for name, wordings in self.formats.items()}
         self.tokenizer = tokenizer
         self.context = context
         self.max_tokens = max_tokens
@@ -138,6 +130,19 @@ class Rephrase(Generate):
             for prompt in self.prompts
         )
 
+    def describe(self) -> dict[str, str]:
+        """What shapes the samples of each format, as one line that is the same for the same prompts."""
+        return {
+            name: ", ".join(
+                [
+                    "+".join(prompt.hash for prompt in wordings),
+                    f"{self.answer_tokens(wordings[0])} tokens",
+                    *([str(self.sections[name])] if self.sections[name] else []),
+                ]
+            )
+            for name, wordings in self.formats.items()
+        }
+
     def request(self, prompt: Prompt, text: str) -> dict[str, Any]:
         """The request body (without `model` and sampling) for one prompt and one piece of a document."""
         return {
@@ -146,10 +151,11 @@ class Rephrase(Generate):
         }
 
     def preview(self, text: str) -> dict[str, dict[str, Any]]:
-        """The request body of every format for the first piece of a document, as it would be sent (but for a seed)."""
+        """The request body of every prompt for the first piece of a document, as it would be sent (but for a seed)."""
         piece = truncate(self.tokenizer.neutralise(text)[0], self.room, self.tokenizer)[0]
         common = {"model": self.endpoint.model, **self.parameters}
-        return {prompt.name: {**common, **self.request(prompt, piece)} for prompt in self.prompts}
+        titles = {f"{prompt.name}.{prompt.variant}".rstrip("."): prompt for prompt in self.prompts}
+        return {title: {**common, **self.request(prompt, piece)} for title, prompt in titles.items()}
 
     async def rollout(self, document: Document, generate: Ask) -> list[Document | Refusal]:
         """Ask every prompt about every piece of the document, all at once."""
@@ -172,9 +178,19 @@ class Rephrase(Generate):
         asked = [
             self._sample(prompt, text, {**source, "piece": piece, SOURCE: text}, generate)
             for piece, text in enumerate(prepared.pieces)
-            for prompt in self.prompts
+            for prompt in self._wordings(document.id)
         ]
         return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+
+    def _wordings(self, document_id: str) -> Iterator[Prompt]:
+        """One wording of each format."""
+        for name, wordings in self.formats.items():
+            chosen = 0
+            if len(wordings) > 1:
+                chosen = xxhash.xxh3_64_intdigest(
+                    f"{self.seed}\0{name}\0{document_id}".encode(errors="surrogatepass")
+                ) % len(wordings)
+            yield wordings[chosen]
 
     def prepare(self, text: str) -> Prepared:
         """Make a document fit.
@@ -205,15 +221,26 @@ class Rephrase(Generate):
         output, reason = self.keep(answer, prompt)
         if reason is not None:
             return Refusal(reason, id=sample_id, format=prompt.name, raw=answer.text or answer.reasoning or "")
-        return Document(output, sample_id, metadata={**source, **self._provenance(prompt, answer)})
+        metadata = {**source, **self._provenance(prompt, answer)}
+        sections = self.sections[prompt.name]
+        if sections.reasoning:
+            metadata["reasoning"] = section(answer.text, sections.reasoning) or answer.reasoning
+        if sections.after_document:
+            metadata[ANSWER] = output
+            output = f"{text}\n\n{output}"
+        return Document(output, sample_id, metadata=metadata)
 
     def keep(self, answer: Answer, prompt: Prompt) -> tuple[str, str | None]:
         """The text to keep, and the reason for keeping nothing of it."""
+        sections = self.sections[prompt.name]
         if answer.finish_reason not in WHOLE and answer.finish_reason != "length":
             return "", "content_filter" if answer.finish_reason == "content_filter" else "odd_finish_reason"
         if answer.finish_reason == "length" and self.truncated_output == "reject":
             return "", "cut_off"
-        cleaned = clean(answer.text, prompt.text)
+        said = section(answer.text, sections.text) if sections.text else answer.text
+        if said is None:
+            return "", f"no_{sections.text}" if answer.text.strip() else "empty"
+        cleaned = clean(said, prompt.text)
         text = cleaned.text
         if cleaned.reason is None and answer.finish_reason == "length" and self.truncated_output == "trim":
             text = trim_to_sentence(text)
@@ -225,6 +252,7 @@ class Rephrase(Generate):
             FORMAT: prompt.name,
             "prompt": prompt.name,
             "prompt_hash": prompt.hash,
+            "prompt_variant": prompt.variant or None,
             "model": self.endpoint.model.removesuffix(f"@{self.model_revision}"),
             "model_revision": self.model_revision,
             **self.sampling,

@@ -36,7 +36,7 @@ from blocks.rephrase.checks.measure import Measure
 from blocks.rephrase.checks.table import table
 from blocks.rephrase.checks.text import length, markup, repetition
 from blocks.rephrase.checks.tutorial import tutorial
-from blocks.rephrase.schema import SOURCE
+from blocks.rephrase.schema import ANSWER, SOURCE
 from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, format_of
 from blocks.shards.folder import RunError
 
@@ -264,7 +264,8 @@ class Verify(PipelineStep):
         """Yield the samples that are kept, each with `metadata["checks"]`."""
         for sample in data or ():
             name = format_of(sample)
-            findings = verify(sample.text, sample.metadata.get(SOURCE) or "", self.rules.get(name, self.default))
+            text = sample.metadata.get(ANSWER) or sample.text
+            findings = verify(text, sample.metadata.get(SOURCE) or "", self.rules.get(name, self.default))
             sample.metadata["checks"] = [
                 {"check": measure.check, "value": measure.value, "verdict": verdict} for measure, verdict in findings
             ]

@@ -20,6 +20,7 @@ from blocks.shards.commit import pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import Unit, check_chunk_size, load_plan
 from blocks.shards.rows import BadRow, read_rows
+from blocks.shards.side_table import SideTable
 from blocks.shards.where import Where
 
 MAX_UNREADABLE = 0.05
@@ -42,6 +43,7 @@ class ReadUnits(PipelineStep):
         columns: further columns to keep in the documents' metadata, for steps that need them; a mapping keeps them
             under other names.
         source_dataset: what `metadata["source_dataset"]` says.
+        joined: a side table whose columns are added to the rows, before `where` looks at them; null where it has none.
     """
 
     name = "finemill units"
@@ -56,6 +58,7 @@ class ReadUnits(PipelineStep):
         where: Sequence[Where] = (),
         columns: Sequence[str] | Mapping[str, str] = (),
         source_dataset: str | None = None,
+        joined: SideTable | None = None,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -64,6 +67,7 @@ class ReadUnits(PipelineStep):
         self.where = tuple(where)
         self.columns = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
         self.source_dataset = source_dataset
+        self.joined = joined
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the documents of every chunk that is not committed yet, in order."""
@@ -79,7 +83,8 @@ class ReadUnits(PipelineStep):
     def _read_unit(self, unit: Unit, done: set[int]) -> Iterator[Document]:
         k = next(k for k in range(len(done) + 1) if k not in done)
         start = unit.start + k * self.chunk_size
-        rows = _with_end(read_rows(unit.file, start, unit.stop, self._needed()))
+        found = read_rows(unit.file, start, unit.stop, self._needed())
+        rows = _with_end(found if self.joined is None else self._join(found, self.joined.rows_of(unit.file)))
         chunk: OpenChunk | None = None
         for offset, (row, is_last) in enumerate(rows, start=k * self.chunk_size):
             number, place = divmod(offset, self.chunk_size)
@@ -94,6 +99,15 @@ class ReadUnits(PipelineStep):
                     chunk.last_of_unit = is_last
                     self.stat_update("documents", value=chunk.tally.read)
                 chunk = None
+
+    def _join(
+        self, rows: Iterator[dict[str, Any] | BadRow], further: Mapping[str, Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any] | BadRow]:
+        nothing = dict.fromkeys(self.joined.columns if self.joined else ())
+        for row in rows:
+            if isinstance(row, dict):
+                row |= further.get(str(row.get(self.id_column)), nothing)
+            yield row
 
     def _needed(self) -> list[str]:
         return list(dict.fromkeys([self.text_column, self.id_column, *(w.column for w in self.where), *self.columns]))
@@ -134,16 +148,33 @@ class ReadUnits(PipelineStep):
             )
 
 
-def first_text(units: Sequence[Unit], text_column: str, where: Sequence[Where]) -> str | None:
-    """The text of the first row of a plan that has one and matches; for a look, not for work."""
+def look(
+    units: Sequence[Unit],
+    text_column: str,
+    where: Sequence[Where] = (),
+    columns: Mapping[str, str] | None = None,
+    count: int = 1,
+) -> Iterator[Document]:
+    """The first documents of a plan, for a look and not for work: rows that cannot be used are passed over.
+
+    Args:
+        units: the plan.
+        text_column: column with the text.
+        where: rows must match all of these.
+        columns: further columns, and the metadata keys to keep them under.
+        count: how many documents.
+    """
+    further = columns or {}
     for unit in units:
-        columns = [text_column, *(found.column for found in where)]
-        for row in read_rows(unit.file, unit.start, unit.stop, columns):
+        needed = [text_column, *(found.column for found in where), *further]
+        for row in read_rows(unit.file, unit.start, unit.stop, needed):
+            if count <= 0:
+                return
             if isinstance(row, dict) and all(matches(row) for matches in where):
                 text = row.get(text_column)
                 if isinstance(text, str) and text.strip():
-                    return text
-    return None
+                    count -= 1
+                    yield Document(text, "", metadata={key: row[name] for name, key in further.items() if name in row})
 
 
 def _with_end(rows: Iterator[dict[str, Any] | BadRow]) -> Iterator[tuple[dict[str, Any] | BadRow | None, bool]]:

@@ -15,7 +15,7 @@ import zstandard
 from blocks.shards.commit import Commit, committed_chunks, finished_units, load_commits
 from blocks.shards.folder import RunError
 from blocks.shards.plan import load_plan
-from blocks.shards.read import first_text
+from blocks.shards.read import look
 from blocks.shards.rows import parquet_file, read_rows
 from blocks.shards.source import InputFile, list_files
 from blocks.shards.tally import Tally
@@ -354,13 +354,14 @@ def test_too_many_unreadable_rows_stop_the_task(tmp_path):
     assert reasons == {"invalid_json": 900}
 
 
-def test_first_text(tmp_path):
+def test_a_look_at_the_first_documents(tmp_path):
     rows = [{"text": None}, {"text": "low", "score": 1}, {"text": "  "}, {"text": "high", "score": 5}]
     (tmp_path / "a.jsonl").write_text("no json\n" + "".join(json.dumps(row) + "\n" for row in rows))
     units = load_plan(planned(tmp_path / "run", tmp_path / "a.jsonl", 10).state / "plan.jsonl")
-    assert first_text(units, "text", []) == "low"
-    assert first_text(units, "text", [parse_where("score > 2")]) == "high"
-    assert first_text(units, "body", []) is None
+    assert [document.text for document in look(units, "text")] == ["low"]
+    (high,) = look(units, "text", [parse_where("score > 2")], {"score": "kept"}, count=5)
+    assert (high.text, high.metadata) == ("high", {"kept": 5})
+    assert not list(look(units, "body"))
 
 
 def test_an_empty_input_still_commits(tmp_path):

@@ -1,0 +1,181 @@
+"""Judge: score samples that are there already with a language model, on a rubric's scale.
+
+    python pipelines/judge.py --input 'runs/mine/shards/*/*.parquet' --output runs/judged --rubric usefulness
+
+The samples stay as they are: for each one a row with its id, score and feedback goes to shards/, a side table that
+`pipelines/verify.py --scores runs/judged` joins by id. What could not be judged goes to rejected/ with the reason.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from blocks.execute import arguments
+from blocks.execute.launch import launch
+from blocks.execute.options import json_object, one_line_errors
+from blocks.execute.show import show_plan, show_summary
+from blocks.generate.endpoint import Endpoint
+from blocks.judge.choose import FLOW_JUDGE, JUDGED_SCHEMA, choose_judge
+from blocks.judge.judge import MAX_TOKENS, SAMPLING, Judge
+from blocks.shards.folder import RunFolder
+from blocks.shards.plan import check_columns, extend_plan, load_plan
+from blocks.shards.read import ReadUnits, look
+from blocks.shards.rows import schema_of
+from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.source import list_files, pin
+from blocks.shards.where import parse_where
+from blocks.shards.write import WriteShards
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+console = Console()
+
+
+@app.command(no_args_is_help=True)
+def judge(
+    input: arguments.Input,
+    output: arguments.Output,
+    rubric: Annotated[
+        str, typer.Option(help="A name in prompts/judge/, or a file of your own.", rich_help_panel=arguments.ASK)
+    ],
+    state: arguments.State = None,
+    text_column: arguments.TextColumn = "text",
+    source_column: Annotated[
+        str,
+        typer.Option(
+            help="Column with the text it was made from (finephrase.py --keep-source), for rubrics that need it.",
+            rich_help_panel=arguments.IN,
+        ),
+    ] = "source_text",
+    id_column: arguments.IdColumn = "id",
+    where: arguments.WhereFilters = None,
+    limit: arguments.Limit = None,
+    server: arguments.ServerKind = "vllm",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Hub name or folder of any chat model; {FLOW_JUDGE} by default, or the one the endpoint serves.",
+            rich_help_panel=arguments.ASK,
+        ),
+    ] = None,
+    revision: arguments.Revision = None,
+    endpoint: arguments.EndpointUrl = None,
+    api_key_env: arguments.ApiKeyEnv = None,
+    server_options: arguments.ServerOptions = None,
+    extra_body: arguments.ExtraBody = None,
+    tokenizer: arguments.Tokenizer = None,
+    context: arguments.Context = None,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest answer in tokens.", rich_help_panel=arguments.ASK)
+    ] = MAX_TOKENS,
+    temperature: arguments.SamplingNumber = SAMPLING["temperature"],
+    top_p: arguments.SamplingNumber = SAMPLING["top_p"],
+    seed: arguments.Seed = None,
+    shard_format: arguments.ShardFileFormat = "parquet",
+    chunk_size: arguments.ChunkSize = 5000,
+    tasks: arguments.Tasks = None,
+    workers: arguments.Workers = 1,
+    max_in_flight: arguments.MaxInFlight = None,
+    max_failure_rate: arguments.MaxFailureRate = 0.05,
+    request_timeout: arguments.RequestTimeout = 1800.0,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print one request and the plan; start nothing.", rich_help_panel=arguments.RUN),
+    ] = False,
+    config: arguments.Config = None,
+) -> None:
+    """Score samples with a language model; the samples stay as they are, and scores and feedback become a side table.
+
+    Stop or kill a run at any moment; the same command goes on where it was.
+    """
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    with one_line_errors(console):
+        folder = RunFolder.at(output, state)
+        former = load_run(folder)
+        pins: dict[str, Any] = dict(former.pins) if former else {}
+        if not former or former.config["input"] != input:
+            pins["input"] = pin(input)
+        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
+            pins.pop("model_revision", None)
+        chosen = choose_judge(
+            rubric,
+            server,
+            model,
+            revision,
+            endpoint,
+            api_key_env,
+            tokenizer,
+            context,
+            max_tokens=max_tokens,
+            sampling={"temperature": temperature, "top_p": top_p},
+            extra_body=json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
+            server_options=json_object(server_options, "--server-options"),
+            pinned=pins.get("model_revision"),
+        )
+
+        # The rubric's names are those of finephrase's columns; these two may be called otherwise in the input.
+        called = {"text": text_column, "source_text": source_column}
+        (judged,) = (called.get(name, name) for name in chosen.rubric.output.values())
+        columns = {called.get(name, name): name for name in chosen.rubric.columns if name != "text"}
+        files = list_files(pins["input"])
+        filters = [parse_where(text) for text in where or []]
+        check_columns(files, [judged, *columns, *(found.column for found in filters)])
+        if "format" in schema_of(files).names:
+            columns["format"] = "format"
+
+        fingerprint: dict[str, Any] = {
+            "input": input,
+            "columns": {judged: "text", **columns},
+            "id_column": id_column,
+            "where": where or [],
+            "chunk_size": chunk_size,
+            "shard_format": shard_format,
+            "seed": seed,
+            **chosen.fingerprint,
+        }
+
+        def step(at: Endpoint) -> Judge:
+            return chosen.step(
+                at,
+                seed=seed,
+                max_in_flight=max_in_flight or chosen.model.in_flight(at, workers),
+                max_failure_rate=max_failure_rate,
+                request_timeout=request_timeout,
+            )
+
+        trial = step(chosen.model.endpoint or Endpoint((), chosen.model.name))
+        if dry_run:
+            planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
+            sample = next(look(planned, judged, filters, columns), None)
+            show_plan(console, planned, {chosen.rubric.name: trial.preview(sample)} if sample else {})
+            return
+
+        def begin() -> RunRecord:
+            known = {**pins, "model_revision": chosen.model.revision}
+            return begin_run(folder, fingerprint, {"judged": chosen.rubric.hash}, known, options)
+
+        with launch(folder, begin, console) as run:
+            run.plan(files, chunk_size, limit)
+            pending = run.pending_passes()
+            if not pending:
+                console.print("All of the plan is judged; there is nothing to do.")
+            else:
+                console.print(
+                    f"{len(files)} input file(s), rubric {chosen.rubric.name}, {trial.room:,} tokens per sample"
+                )
+                with chosen.model.running(folder.state) as (at, watch):
+                    for part, _ in pending:
+                        steps = [
+                            ReadUnits(part, chunk_size, judged, id_column, filters, columns),
+                            step(at),
+                            WriteShards(part, JUDGED_SCHEMA, shard_format),
+                        ]
+                        run.execute(part, steps, tasks or workers, workers, watch)
+            show_summary(console, folder, run.summary())
+
+
+if __name__ == "__main__":
+    app()
