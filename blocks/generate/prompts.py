@@ -24,6 +24,7 @@ PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
 
 # A prompt's name becomes the name of a folder of shards and a part of sample ids.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_WORDING = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 
@@ -39,7 +40,7 @@ class Prompt:
         description: one line for humans.
         source: where the idea comes from (a paper), for humans.
         max_tokens: longest answer in tokens; None leaves it to the run.
-        variant: which wording this is; empty for the first one.
+        variant: which of several wordings this is; empty for the first one.
         extra: front matter keys beyond those above.
 
     Raises:
@@ -66,6 +67,11 @@ class Prompt:
             raise ValueError(f"prompt {self.name!r} must contain {PLACEHOLDER} exactly once, found {found} times")
 
     @property
+    def title(self) -> str:
+        """Its name, with the variant if it has one (`math.story`)."""
+        return f"{self.name}.{self.variant}" if self.variant else self.name
+
+    @property
     def hash(self) -> str:
         """xxh3-64 of the template's UTF-8 text, 16 hex digits: identifies the wording in shards and fingerprints."""
         return xxhash.xxh3_64_hexdigest(self.text.encode())
@@ -89,7 +95,7 @@ class Prompt:
 
 
 def load_prompt(name_or_path: str) -> Prompt:
-    """Load a prompt of this repository by its bare name (`faq`), or any file by its path (`./mine.md`).
+    """Load a prompt of this repository by its name (`faq`), one of its wordings (`math.story`), or any file (`./a.md`).
 
     A file without front matter is fine: the stem of its name becomes the prompt's name.
 
@@ -97,27 +103,26 @@ def load_prompt(name_or_path: str) -> Prompt:
         FileNotFoundError: no such prompt; the message lists the ones there are.
         ValueError: the file is not a usable prompt; the message says why.
     """
-    if not _NAME.fullmatch(name_or_path):
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no prompt file {path}; the prompts by name are: {_known_names()}")
-        return _read(path)
-    return _read(_built_in(name_or_path))
+    path = _find(name_or_path)
+    first = _first_wording(path)
+    return _read(path) if first == path else _read_wording(path, _read(first))
 
 
 def load_wordings(name_or_path: str) -> list[Prompt]:
     """A prompt and its further wordings: `math.md` first, then `math.<variant>.md` of the same folder by name.
 
-    A wording has the front matter of the first one, but for a `description` of its own.
+    A wording has the front matter of the first one, but for a `description` of its own. The name or path of a wording
+    means that one alone.
 
     Raises:
         FileNotFoundError: as `load_prompt`.
         ValueError: as `load_prompt`, or a wording's front matter has another key.
     """
-    first = load_prompt(name_or_path)
-    by_name = _NAME.fullmatch(name_or_path)
-    path = _built_in(name_or_path) if by_name else Path(name_or_path).expanduser()
-    return [first, *(_read_wording(file, first) for file in sorted(path.parent.glob(f"{escape(path.stem)}.?*.md")))]
+    path = _find(name_or_path)
+    prompt = load_prompt(name_or_path)
+    if prompt.variant:
+        return [prompt]
+    return [prompt, *(_read_wording(file, prompt) for file in _further_wordings(path))]
 
 
 def load_prompts(names: str, files: Sequence[str] = (), wordings: bool = False) -> list[Prompt]:
@@ -145,27 +150,48 @@ def load_prompts(names: str, files: Sequence[str] = (), wordings: bool = False) 
 
 def known_prompts() -> list[Prompt]:
     """The first wording of every prompt of this repository, by family and name."""
-    return sorted(map(_read, _files("*")), key=lambda prompt: (prompt.family, prompt.name))
+    return sorted(map(_read, _first_files()), key=lambda prompt: (prompt.family, prompt.name))
 
 
 def _files(name: str) -> list[Path]:
-    # The judge's rubrics have a loader of their own, and a dot in the name is that of a further wording.
-    found = PROMPTS.glob(f"*/{name}.md")
-    return sorted(path for path in found if path.parent.name != "judge" and "." not in path.stem)
+    # The judge's rubrics have a loader of their own.
+    return sorted(path for path in PROMPTS.glob(f"*/{name}.md") if path.parent.name != "judge")
 
 
-def _built_in(name: str) -> Path:
-    found = _files(name)
-    if not found:
-        hint = f" (for the file of that name, write ./{name})" if Path(name).is_file() else ""
-        raise FileNotFoundError(f"there is no prompt {name!r}{hint}; there are: {_known_names()}")
+def _find(name_or_path: str) -> Path:
+    """The file that a name or path means."""
+    bare = _NAME.fullmatch(name_or_path)
+    found = _files(name_or_path) if bare or _WORDING.fullmatch(name_or_path) else []
     if len(found) > 1:
-        raise ValueError(f"{name!r} names several prompts, give a path: {', '.join(map(str, found))}")
-    return found[0]
+        raise ValueError(f"{name_or_path!r} names several prompts, give a path: {', '.join(map(str, found))}")
+    path = found[0] if found else Path(name_or_path).expanduser()
+    if found or (path.is_file() and not bare):
+        return path
+    if _WORDING.fullmatch(name_or_path) and (first := _files(name_or_path.partition(".")[0])):
+        known = ", ".join(file.stem for file in (first[0], *_further_wordings(first[0])))
+        raise FileNotFoundError(f"there is no wording {name_or_path!r}; there are {known}")
+    if not bare:
+        raise FileNotFoundError(f"there is no prompt file {path}; the prompts by name are: {_known_names()}")
+    hint = f" (for the file of that name, write ./{name_or_path})" if path.is_file() else ""
+    raise FileNotFoundError(f"there is no prompt {name_or_path!r}{hint}; there are: {_known_names()}")
+
+
+def _first_wording(path: Path) -> Path:
+    """The file whose wording this one is: `math.md` of `math.story.md`, where there is one, else the file itself."""
+    first = path.with_name(f"{path.name.partition('.')[0]}.md")
+    return first if first.is_file() else path
+
+
+def _further_wordings(first: Path) -> list[Path]:
+    return sorted(first.parent.glob(f"{escape(first.stem)}.?*.md"))
+
+
+def _first_files() -> list[Path]:
+    return [path for path in _files("*") if "." not in path.stem]
 
 
 def _known_names() -> str:
-    return ", ".join(sorted(path.stem for path in _files("*"))) or f"none in {PROMPTS}"
+    return ", ".join(sorted(path.stem for path in _first_files())) or f"none in {PROMPTS}"
 
 
 def _read(path: Path) -> Prompt:

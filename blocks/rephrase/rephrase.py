@@ -154,8 +154,7 @@ class Rephrase(Generate):
         """The request body of every prompt for the first piece of a document, as it would be sent (but for a seed)."""
         piece = truncate(self.tokenizer.neutralise(text)[0], self.room, self.tokenizer)[0]
         common = {"model": self.endpoint.model, **self.parameters}
-        titles = {f"{prompt.name}.{prompt.variant}".rstrip("."): prompt for prompt in self.prompts}
-        return {title: {**common, **self.request(prompt, piece)} for title, prompt in titles.items()}
+        return {prompt.title: {**common, **self.request(prompt, piece)} for prompt in self.prompts}
 
     async def rollout(self, document: Document, generate: Ask) -> list[Document | Refusal]:
         """Ask every prompt about every piece of the document, all at once."""
