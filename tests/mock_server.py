@@ -9,6 +9,7 @@ of the body) just before it is sent. Markers in a prompt script what happens:
     MOCK-ONCE-<code>       … the first time this body is asked, 200 afterwards
     MOCK-FINISH-<reason>   finish reason, such as length
     MOCK-SAY-<word>        the answer: empty, fence, refusal, think, table, torn, echo
+    MOCK-SCORE-<score>     what a judge says, instead of a score that depends on the text; none for no score at all
     MOCK-HANG              never answer
     MOCK-CLOSE             close the connection in the middle of the answer's body
     MOCK-GARBAGE           answer 200 with something that is no JSON
@@ -39,6 +40,15 @@ SAYINGS = {
     "torn": "| Lighthouse | Built |\n|---|---|\n| Bell Rock | 1810 | 35 |\n\nQuestion: Which one?\nAnswer: Bell Rock.",
     "think": "<think>Let me see.</think>The answer of a thinker.",
 }
+
+
+def judge(prompt: str) -> str:
+    """An answer in the Flow Judge format; the score, 1 to 3, depends on what is judged."""
+    output = prompt.partition("<output>")[2].partition("</output>")[0]
+    scripted = re.search(r"MOCK-SCORE-(\w+)", output)
+    score = scripted[1] if scripted else str(1 + xxhash.xxh3_64_intdigest(output.encode()) % 3)
+    feedback = f"<feedback>\nIt has {len(output.split())} words.\n</feedback>"
+    return feedback if score == "none" else f"{feedback}\n<score>\n{score}\n</score>"
 
 
 class Mock:
@@ -98,13 +108,12 @@ class Mock:
             request.transport.abort()
             return response
         saying = re.search(r"MOCK-SAY-(\w+)", prompt)
-        text = (
-            prompt
-            if saying and saying[1] == "echo"
-            else SAYINGS[saying[1]]
-            if saying
-            else f"Answer {digest}: {prompt[-40:]}"
-        )
+        if "<scoring_rubric>" in prompt:
+            text = judge(prompt)
+        elif saying:
+            text = prompt if saying[1] == "echo" else SAYINGS[saying[1]]
+        else:
+            text = f"Answer {digest}: {prompt[-40:]}"
         finish = re.search(r"MOCK-FINISH-(\w+)", prompt)
         self.note(200, digest, body)
         content = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}

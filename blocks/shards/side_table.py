@@ -13,7 +13,7 @@ import fsspec
 import orjson
 import pyarrow.parquet as pq
 
-from blocks.shards.commit import commit_path, committed_chunks, load_commit
+from blocks.shards.commit import commit_path, committed_chunks, load_commit, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan
 from blocks.shards.source import InputFile
@@ -35,11 +35,14 @@ class SideTable:
         """Make sure that the table is about these files.
 
         Raises:
-            RunError: there is no such run, or it has not read one of them.
+            RunError: there is no such run, it is not finished, or it has not read one of them.
         """
-        planned = {unit.file.url: unit.file.size for unit in load_plan(self.folder.state / "plan.jsonl")}
+        units = load_plan(self.folder.state / "plan.jsonl")
+        planned = {unit.file.url: unit.file.size for unit in units}
         if not planned:
             raise RunError(f"{self.folder.output} is no run folder: {self.folder.state} has no plan")
+        if any(pending_units(self.folder, units)):
+            raise RunError(f"the run {self.folder.output} is not finished: start it again first")
         for file in files:
             if planned.get(file.url) != file.size:
                 there = "read it when it was another" if file.url in planned else "has not read it"

@@ -1,0 +1,207 @@
+"""Judging: over samples that are there already, and inside a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import (
+    ROOT,
+    documents,
+    endpoint,
+    finephrase,
+    rejected,
+    samples,
+    shards,
+    summary,
+    write_jsonl,
+    write_parquet,
+)
+from tests.pipelines.test_verify_pipeline import verify
+
+RUBRIC = ROOT / "prompts" / "judge" / "format.md"
+
+
+def judge_command(server, *arguments):
+    at = ["--server", "endpoint", "--endpoint", server.url, "--tokenizer", "none"]
+    return [sys.executable, str(ROOT / "pipelines" / "judge.py"), *map(str, [*arguments, *at])]
+
+
+def judge(server, *arguments):
+    command = judge_command(server, *arguments)
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+
+
+def texts(scores):
+    return [
+        {"id": f"s{i}", "text": f"Text {i} MOCK-SCORE-{score}", "format": "faq" if i % 2 else "math", "more": i}
+        for i, score in enumerate(scores)
+    ]
+
+
+def test_a_side_table_that_other_pipelines_join(tmp_path, mock):
+    source = write_parquet(tmp_path / "in" / "a.parquet", texts([3, 1, 2, "none", 7, 3]), row_group_size=2)
+    arguments = ["--input", source, "--output", tmp_path / "judged", "--rubric", "format", "--chunk-size", 2]
+    done = judge(mock, *arguments)
+    assert done.returncode == 0, done.stdout
+
+    scores = {row["id"]: row for row in samples(tmp_path / "judged")}
+    assert {name: row["judge_score"] for name, row in scores.items()} == {"s0": 3, "s1": 1, "s2": 2, "s5": 3}
+    assert "text" not in scores["s0"] and scores["s0"]["judge_feedback"] == "It has 5 words."
+    assert (scores["s0"]["format"], scores["s0"]["judge_rubric"], scores["s0"]["judge_model"]) == (
+        "math",
+        "format",
+        "mock",
+    )
+    refused = {row["id"]: (row["reason"], row["detail"], row["raw"]) for row in rejected(tmp_path / "judged")}
+    assert {name: reason for name, (reason, _, _) in refused.items()} == dict.fromkeys(["s3", "s4"], "judge_unreadable")
+    assert "no <score>" in refused["s3"][1] and "not on the scale" in refused["s4"][1]
+    assert refused["s3"][2] == "Text 3 MOCK-SCORE-none"
+    assert len(mock.requests()) == 4 + 2 * 2  # what cannot be read is asked for once more
+
+    result = summary(tmp_path / "judged")
+    assert result["rejected"] == {"judge_unreadable": 2}
+    measured = result["checks"]["judge_format"]
+    assert (measured["passed"], measured["flagged"], measured["rejected"]) == (2, 2, 0)
+    assert measured["formats"]["math"]["values"] == {"2": 1, "3": 1}
+    assert "nothing to do" in judge(mock, *arguments).stdout
+
+    checks = ["--checks", "length", "--thresholds", '{"length": {"min_words": 1}}']
+    scores_of = ["--scores", tmp_path / "judged", "--where", "judge_score >= 2"]
+    joined = verify("--input", source, "--output", tmp_path / "good", *checks, *scores_of)
+    assert joined.returncode == 0, joined.stdout
+    kept = {row["id"]: row for row in samples(tmp_path / "good")}
+    assert {name: (row["judge_score"], row["more"]) for name, row in kept.items()} == {
+        "s0": (3, 0),
+        "s2": (2, 2),
+        "s5": (3, 5),
+    }
+    assert kept["s5"]["judge_feedback"] == "It has 5 words."
+    assert summary(tmp_path / "good")["documents"]["excluded"] == 3
+
+
+def test_a_table_about_something_else_is_refused(tmp_path, mock):
+    source = write_parquet(tmp_path / "in" / "a.parquet", texts([3, 1]), row_group_size=2)
+    other = write_jsonl(tmp_path / "other.jsonl", texts([3]))
+    done = judge(mock, "--input", source, "--output", tmp_path / "judged", "--rubric", "format")
+    assert done.returncode == 0, done.stdout
+    for folder, message in ((tmp_path / "judged", "has not read it"), (tmp_path / "nothing", "is no run folder")):
+        done = verify("--input", other, "--output", tmp_path / "out", "--checks", "length", "--scores", folder)
+        assert done.returncode == 1 and message in done.stdout, done.stdout
+        assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rubric", "truth"], "by name there are faithfulness, format, usefulness"),
+        (["--rubric", "faithfulness"], "no column 'source_text'"),
+        (["--rubric", "format", "--text-column", "body"], "no column 'body'"),
+        (["--rubric", "format", "--context", "1500"], "no room for a sample in the judge's context: 1500"),
+        (["--rubric", "format", "--extra-body", '{"n": 2}'], "--extra-body must not hold 'n'"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_asked(tmp_path, mock, arguments, message):
+    source = write_jsonl(tmp_path / "in.jsonl", texts([3]))
+    done = judge(mock, "--input", source, "--output", tmp_path / "judged", *arguments)
+    assert done.returncode == 1 and message in done.stdout, done.stdout
+    assert not mock.requests() and not (tmp_path / "judged").exists()
+
+
+def test_a_long_source_is_cut_and_a_long_sample_is_not(tmp_path, mock):
+    rows = [
+        {"id": "long source", "text": "Short. MOCK-SCORE-5", "source_text": "Some words. " * 5000 + "The end."},
+        {"id": "long sample", "text": "Some words. " * 5000, "source_text": "Short."},
+    ]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    arguments = ["--input", source, "--output", tmp_path / "judged", "--rubric", "faithfulness", "--dry-run"]
+    shown = judge(mock, *arguments)
+    assert shown.returncode == 0 and "The end." not in shown.stdout and "nothing was started" in shown.stdout
+    done = judge(mock, *arguments[:-1])
+    assert done.returncode == 0, done.stdout
+    assert [(row["id"], row["judge_score"]) for row in samples(tmp_path / "judged")] == [("long source", 5)]
+    assert [(row["id"], row["reason"]) for row in rejected(tmp_path / "judged")] == [
+        ("long sample", "too_long_to_judge")
+    ]
+
+
+def test_killed_and_started_again(tmp_path, start_mock):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"s{i}", "text": f"Text number {i}."} for i in range(400)])
+    whole, slow = start_mock(), start_mock("--latency", "0.15")
+    common = ["--input", source, "--rubric", "usefulness", "--chunk-size", "50", "--max-in-flight", "8", "--output"]
+    assert judge(whole, *common, tmp_path / "whole").returncode == 0
+    killed = judge_command(slow, *common, tmp_path / "killed")
+    kills = 0
+    for seconds in (2.5, 3.5, 4.5):
+        process = subprocess.Popen(killed, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+        time.sleep(0.5)
+    assert kills >= 2 and slow.requests()
+    done = judge(slow, *common, tmp_path / "killed")
+    assert done.returncode == 0, done.stdout
+    assert shards(tmp_path / "killed") == shards(tmp_path / "whole")
+    assert summary(tmp_path / "killed")["checks"] == summary(tmp_path / "whole")["checks"]
+
+
+def test_a_judge_in_the_pipeline(tmp_path, mock, start_mock):
+    source = write_jsonl(tmp_path / "in.jsonl", documents(40))
+    judging = start_mock("--models", "referee")
+    told = {"rubric": "format", "endpoint": judging.url, "tokenizer": "none"}
+    arguments = ["--input", source, "--output", tmp_path / "run", "--formats", "faq,table", *endpoint(mock)]
+    done = finephrase(*arguments, "--judge", json.dumps(told), "--keep-source")
+    assert done.returncode == 0, done.stdout
+    rows, refused = samples(tmp_path / "run"), rejected(tmp_path / "run")
+    assert {row["judge_score"] for row in rows} == {3} and all(row["judge_feedback"] for row in rows)
+    assert {row["source_text"] for row in rows} <= {row["text"] for row in documents(40)}
+    assert {row["reason"] for row in refused} == {"judge_format"}
+    assert {row["detail"][:2] for row in refused} == {"1:", "2:"} and all(row["raw"] for row in refused)
+    assert len(rows) + len(refused) == 80 == len(judging.requests())
+    assert summary(tmp_path / "run")["checks"]["judge_format"]["rejected"] == len(refused)
+    record = (tmp_path / "run" / "run.yaml").read_text()
+    assert "referee" in record
+
+    # Another threshold makes other samples.
+    other = finephrase(*arguments, "--judge", json.dumps({**told, "keep": 2}), "--keep-source")
+    assert other.returncode == 1 and "holds another run: judge:" in other.stdout, other.stdout
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ('{"rubric": "format", "modell": "x"}', "--judge has no 'modell'"),
+        ('{"keep": 3}', "--judge needs a rubric"),
+        ('{"rubric": "format", "context": "long"}', "'context' cannot be 'long'"),
+        ('{"rubric": "format", "keep": 9}', "has the scores 1, 2, 3, not 9"),
+        ("nonsense", "there is no rubric 'nonsense'"),
+    ],
+)
+def test_what_judge_cannot_mean(tmp_path, mock, told, message):
+    source = write_jsonl(tmp_path / "in.jsonl", documents(1))
+    done = finephrase("--input", source, "--output", tmp_path / "run", *endpoint(mock), "--judge", told)
+    assert done.returncode == 1 and message in done.stdout, done.stdout
+
+
+def test_two_servers_that_do_not_fit_are_refused_in_the_dry_run(tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", documents(1))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    models = {"model": str(tmp_path / "model"), "tokenizer": "none", "context": 4096}
+    arguments = ["--input", source, "--output", tmp_path / "run", "--server", "vllm", "--model", models["model"]]
+    arguments += ["--tokenizer", "none", "--context", 4096, "--dry-run", "--judge"]
+    done = finephrase(*arguments, json.dumps({"rubric": "format", **models}))
+    assert done.returncode == 1 and "would take 1.80 of its memory" in done.stdout, done.stdout
+    shares = {"server_options": {"gpu_memory_utilization": 0.4}}
+    both = ["--server-options", '{"gpu_memory_utilization": 0.5}']
+    done = finephrase(*arguments, json.dumps({"rubric": "format", **models, **shares}), *both)
+    assert done.returncode == 0 and "nothing was started" in done.stdout, done.stdout
