@@ -37,6 +37,29 @@ def show_plan(console: Console, units: Sequence[Unit], requests: Mapping[str, Ma
     console.print("This was a dry run: nothing was started or written.")
 
 
+def show_routing(console: Console, report: Mapping[str, Mapping[str, Any]], route: str) -> None:
+    """Print which formats suit how many of the first documents, and why not the others.
+
+    Args:
+        console: where to.
+        report: see `routing_report`.
+        route: `all` or `auto`.
+    """
+    documents = max((found["suits"] + sum(found["spared"].values()) for found in report.values()), default=0)
+    spared = sum(sum(found["spared"].values()) for found in report.values())
+    if not documents:
+        return
+    share = spared / (documents * len(report))
+    does = "saves" if route == "auto" else "would save"
+    console.print(
+        f"--route auto {does} {share:.0%} of the requests ({documents:,} documents looked at)", highlight=False
+    )
+    for name, found in report.items():
+        reasons = "; ".join(f"{count:,} have {reason}" for reason, count in found["spared"].items())
+        of = f": {reasons}" if reasons else ""
+        console.print(f"  {name}: suits {found['suits']:,}{of}", highlight=False, soft_wrap=True)
+
+
 def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -> None:
     """Print the balances, reasons, tokens and where the shards are."""
     table = Table(title=f"{folder.output}{'' if summary['complete'] else '  (not complete)'}", title_justify="left")
@@ -54,6 +77,10 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
     for name, check in summary["checks"].items():
         if check["flagged"]:
             table.add_row(f"written, but flagged: {name}", f"{check['flagged']:,}")
+    for name, reasons in summary["spared"].items():
+        table.add_row(f"not asked for: {name}", f"{sum(reasons.values()):,}")
+    if replaced := summary["pii_replaced"]:
+        table.add_row("samples with addresses replaced", f"{replaced:,}")
     if broken := summary["special_tokens_broken_up"]:
         table.add_row("special tokens broken up", f"{broken:,}")
     if summary["requests"]:
@@ -63,6 +90,9 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
         table.add_row("completion tokens/s", "-" if rate is None else f"{rate:,}")
     table.add_row("seconds", f"{summary['seconds']:,}")
     console.print(table)
+    for alarm in summary["alarms"]:
+        of = f"{alarm['format']}: " if alarm["format"] else ""
+        console.print(Text(f"alarm: {of}{alarm['text']}", style="bold yellow"), soft_wrap=True)
     console.print(f"shards:   {folder.output}/shards/", highlight=False, soft_wrap=True)
     console.print(f"rejected: {folder.output}/rejected/", highlight=False, soft_wrap=True)
     console.print(f"summary:  {folder.output}/summary.json", highlight=False, soft_wrap=True)

@@ -38,12 +38,21 @@ _TAKEN = ".recovered"
 
 @dataclass
 class ShardFile:
-    """A file of a commit: its place in the output, rows, bytes and xxh3-64 (hex) of the content."""
+    """A file of a commit.
+
+    Args:
+        path: its place in the output.
+        rows: how many it has.
+        bytes: its size.
+        hash: xxh3-64 (hex) of the content.
+        diversity: how much its samples differ, see `Diversity.as_dict`; None of rejects.
+    """
 
     path: str
     rows: int
     bytes: int
     hash: str
+    diversity: dict[str, Any] | None = None
 
 
 @dataclass
@@ -87,7 +96,7 @@ class Staging:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def describe(self, name: str, rows: int) -> ShardFile:
+    def describe(self, name: str, rows: int, diversity: dict[str, Any] | None = None) -> ShardFile:
         """Sync a finished file and describe it for the record."""
         path = self.path / name
         sync(path)
@@ -95,7 +104,7 @@ class Staging:
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-        return ShardFile(name, rows, path.stat().st_size, digest.hexdigest())
+        return ShardFile(name, rows, path.stat().st_size, digest.hexdigest(), diversity)
 
     def commit(self, record: Commit) -> bool:
         """Make the chunk part of the run; False when another process has committed it already."""

@@ -11,7 +11,9 @@ from typing import Any
 
 import orjson
 
+from blocks.shards.alarms import find_alarms
 from blocks.shards.commit import load_commits, pending_units
+from blocks.shards.diversity import FormatDiversity
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import Unit
 from blocks.shards.run import RunRecord
@@ -32,7 +34,8 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
     Returns:
         `read`, `done`, `written` (by format), `rejected` and `failed` (by reason, documents and samples together),
         `prompt_tokens`, `completion_tokens`, `seconds` (wall clock from each launch to its last commit), `complete`,
-        `checks` (by measure), and both balances in full under `documents` and `samples`.
+        `alarms` (see `find_alarms`), `spared` (requests that routing did not make, by format and reason), `checks` (by
+        measure), `diversity` (by format), and both balances in full under `documents` and `samples`.
 
     Raises:
         RunError: a balance does not hold.
@@ -40,10 +43,14 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
     first, total = Tally(), Tally()
     launches = _launches(folder)
     last_commit: dict[int, float] = {}
+    diversity: dict[str, FormatDiversity] = {}
     chunks = 0
     for commit in load_commits(folder):
         chunks += 1
         total.add(commit.tally)
+        for file in commit.files:
+            if file.diversity is not None:
+                diversity.setdefault(file.path.split("/")[1], FormatDiversity()).add(file.path, file.diversity)
         if not commit.chunk.startswith("p"):
             first.add(commit.tally)
         launch = bisect_right(launches, commit.at) - 1
@@ -52,7 +59,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
     seconds = sum(max(0.0, at - launches[launch]) for launch, at in last_commit.items() if launch >= 0)
     documents, samples = first.as_dict()["documents"], total.as_dict()["samples"]
     tokens = total.numbers["completion_tokens"]
-    summary = {
+    summary: dict[str, Any] = {
         "complete": all(not any(pending_units(folder.for_pass(n), units)) for n in range(len(record.passes))),
         "read": documents["read"],
         "done": documents["done"],
@@ -65,11 +72,16 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
         "seconds": round(seconds, 1),
         "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
         "special_tokens_broken_up": total.numbers["special_tokens_broken_up"],
+        "pii_replaced": total.numbers["pii_replaced"],
         "chunks": chunks,
+        "alarms": [],
+        "spared": _spared(total.numbers),
         "checks": _checks(total.numbers),
+        "diversity": {name: found.as_dict() for name, found in sorted(diversity.items())},
         "documents": documents,
         "samples": samples,
     }
+    summary["alarms"] = find_alarms(summary)
     folder.write_output("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     return summary
 
@@ -118,6 +130,17 @@ def _checks(numbers: Mapping[str, int]) -> dict[str, Any]:
         for of_format in entry["formats"].values():
             of_format["values"] = dict(sorted(of_format["values"].items(), key=lambda item: _position(item[0])))
     return checks
+
+
+def _spared(numbers: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """What `Rephrase` counted as `spared/<format>/<reason>`, the most frequent reason first."""
+    spared: dict[str, dict[str, int]] = {}
+    for key, count in sorted(numbers.items(), key=lambda item: -item[1]):
+        kind, _, rest = key.partition("/")
+        if kind == "spared":
+            name, _, reason = rest.partition("/")
+            spared.setdefault(name, {})[reason] = count
+    return dict(sorted(spared.items()))
 
 
 def _position(bucket: str) -> float:

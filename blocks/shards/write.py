@@ -17,6 +17,7 @@ from datatrove.utils.logging import logger
 from blocks.shards import meter
 from blocks.shards.chunk import LINEAGE, OpenChunk, check_streams, chunk_of, close_all, format_of, open_chunks
 from blocks.shards.commit import Commit, Staging, mark_finished
+from blocks.shards.diversity import Diversity
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.shard import Shard, ShardFormat, open_shard
 
@@ -118,6 +119,7 @@ class _ChunkWriter:
         self.staging = Staging(folder, chunk.name)
         self._shards: dict[str, Shard] = {}  # by format
         self._files: dict[str, Shard] = {}  # by path in the output; the rejects too
+        self._diversity: dict[Shard, Diversity] = {}
 
     def add(self, sample: Document) -> None:
         """Add a sample to its format's shard."""
@@ -127,7 +129,11 @@ class _ChunkWriter:
             if not _FOLDER_NAME.fullmatch(name):
                 raise RunError(f"the format {name!r} of sample {sample.id} cannot be the name of a folder")
             shard = self._shards[name] = self._shard(f"shards/{name}", self.schema)
+            if "text" in self.schema.names:  # a side table has none
+                self._diversity[shard] = Diversity()
         shard.add({**sample.metadata, "id": sample.id, "text": sample.text})
+        if (diversity := self._diversity.get(shard)) is not None:
+            diversity.add(sample.text)
         self.chunk.write(sample)
 
     def commit(self) -> None:
@@ -140,7 +146,10 @@ class _ChunkWriter:
                 rejects.add({**vars(refusal), "format": refusal.format or None, "lineage": lineage})
         for shard in self._files.values():
             shard.close()
-        files = [self.staging.describe(path, shard.rows) for path, shard in sorted(self._files.items())]
+        measured = {shard: diversity.as_dict() for shard, diversity in self._diversity.items()}
+        files = [
+            self.staging.describe(path, shard.rows, measured.get(shard)) for path, shard in sorted(self._files.items())
+        ]
         tally = chunk.tally.as_dict()
         record = Commit(chunk.name, chunk.unit, chunk.k, chunk.last_of_unit, self.staging.token, files, tally)
         chunk.journal.check()  # a run that cannot be resumed from here must not go on unnoticed
