@@ -21,14 +21,17 @@ from blocks.execute import arguments
 from blocks.execute.arguments import ASK, OUT, RUN
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
-from blocks.execute.show import show_plan, show_samples, show_summary
+from blocks.execute.show import show_plan, show_routing, show_samples, show_summary
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import DEFAULT_MODEL, SPEED_ONLY, Model, choose_model
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompts
 from blocks.judge.choose import judge_in_pipeline
 from blocks.rephrase import clean
+from blocks.rephrase.decontaminate import EvaluationSets
+from blocks.rephrase.pii import RemovePII
 from blocks.rephrase.rephrase import Rephrase
+from blocks.rephrase.route import parse_routes, routing_report
 from blocks.rephrase.schema import REPHRASED_SCHEMA, SOURCE
 from blocks.rephrase.verify import Verify, describe, run_rules
 from blocks.shards.folder import RunFolder
@@ -41,6 +44,9 @@ from blocks.shards.write import WriteShards
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
+
+ROUTED_IN_DRY_RUN = 1000
+"""Documents that a dry run looks at to say what routing saves."""
 
 
 @app.command(no_args_is_help=True)
@@ -63,6 +69,12 @@ def finephrase(
         Literal["one", "all"],
         typer.Option(help="Ask with one wording of each prompt, or with one of all it has.", rich_help_panel=ASK),
     ] = "one",
+    route: Annotated[
+        Literal["all", "auto"],
+        typer.Option(
+            help="Ask for every format of every document, as published, or for those that suit it.", rich_help_panel=ASK
+        ),
+    ] = "all",
     server: arguments.ServerKind = "vllm",
     model: Annotated[
         str | None,
@@ -116,6 +128,17 @@ def finephrase(
             rich_help_panel=OUT,
         ),
     ] = None,
+    decontaminate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Evaluation set (JSON Lines or Parquet): documents and samples that share 12 words in a row with it "
+            "are rejected. Repeatable.",
+            rich_help_panel=OUT,
+        ),
+    ] = None,
+    pii: Annotated[
+        bool, typer.Option("--pii", help="Replace email and IP addresses in what is written.", rich_help_panel=OUT)
+    ] = False,
     keep_source: Annotated[
         bool,
         typer.Option(
@@ -182,6 +205,8 @@ def finephrase(
         sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
         extra = json_object(extra_body, "--extra-body", arguments.OWN_FIELDS)
         checks = {} if verify == "off" else run_rules(prompts, json_object(verify, "--verify"))
+        routes = parse_routes(prompts)
+        evaluation = EvaluationSets(decontaminate) if decontaminate else None
         fingerprint: dict[str, Any] = {
             "input": input,
             "text_column": text_column,
@@ -200,6 +225,8 @@ def finephrase(
             "prompt_layout": prompt_layout,
             "long_documents": long_documents,
             "truncated_output": truncated_output,
+            "decontaminate": evaluation.fingerprint if evaluation else None,
+            "pii": pii,
             "keep_source": keep_source,
             "judge": judging.fingerprint if judging else None,
             "cleaning": clean.VERSION,
@@ -226,6 +253,7 @@ def finephrase(
                 layout=prompt_layout,
                 long_documents=long_documents,
                 truncated_output=truncated_output,
+                routes=routes if route == "auto" else None,
                 model_revision=chosen.revision,
                 **asking(chosen, at),
             )
@@ -234,8 +262,9 @@ def finephrase(
         room = trial.room  # no room for a document is an error now, not on the GPU node
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
-            document = next(look(planned, text_column, filters), None)
-            show_plan(console, planned, trial.preview(document.text) if document else {})
+            texts = [document.text for document in look(planned, text_column, filters, count=ROUTED_IN_DRY_RUN)]
+            show_plan(console, planned, trial.preview(texts[0]) if texts else {})
+            show_routing(console, routing_report(texts, routes), route)
             return
 
         def begin() -> RunRecord:
@@ -256,6 +285,9 @@ def finephrase(
                 console.print("All of the plan is committed; there is nothing to do.")
             else:
                 console.print(f"{len(files)} input file(s), formats {', '.join(names)}, {room:,} tokens per document")
+                clean_of = evaluation.index(folder.state / "decontaminate") if evaluation else None
+                if clean_of:
+                    console.print(f"decontaminated of {clean_of}", highlight=False, soft_wrap=True)
                 with ExitStack() as servers:
                     started = [servers.enter_context(one.running(folder.state)) for one in models]
                     (at, *judge_at), watches = zip(*started, strict=True)
@@ -265,9 +297,12 @@ def finephrase(
                             ReadUnits(
                                 part, chunk_size, text_column, id_column, filters, source_dataset=dataset_name(input)
                             ),
+                            *([clean_of.filter()] if clean_of else []),
                             rephrase(formats_left, at),
                             Verify(checks),
+                            *([clean_of.filter()] if clean_of else []),
                             *judges,
+                            *([RemovePII()] if pii else []),
                             WriteShards(part, schema, shard_format),
                         ]
                         run.execute(part, steps, tasks or workers, workers, *watches)

@@ -8,6 +8,7 @@ answers that were cut off, empty answers, refusals and echoes of the prompt.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -23,6 +24,9 @@ from blocks.generate.generate import Ask, Generate
 from blocks.generate.prompts import Layout, Prompt
 from blocks.generate.tokenizer import TokenCounter
 from blocks.rephrase.clean import clean, trim_to_sentence
+from blocks.rephrase.features import features
+from blocks.rephrase.route import Route, suits
+from blocks.rephrase.route import describe as describe_route
 from blocks.rephrase.schema import ANSWER, SOURCE
 from blocks.rephrase.sections import parse_sections, section
 from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, chunk_of
@@ -45,12 +49,14 @@ class Prepared(NamedTuple):
         cut: whether its end was cut off.
         tokens: tokens of the whole document, where they had to be counted.
         broken: special tokens of the model that occurred in it and were broken up.
+        spared: for each piece, the formats that do not suit it, with the reason.
     """
 
     pieces: list[str]
     cut: bool
     tokens: int | None
     broken: int
+    spared: list[dict[str, str]]
 
 
 class Rephrase(Generate):
@@ -70,6 +76,8 @@ class Rephrase(Generate):
         long_documents: a document that does not fit is cut at a sentence or paragraph end, split into pieces, or
             rejected.
         truncated_output: an answer that hit `max_tokens` is rejected, kept, or trimmed to its last whole sentence.
+        routes: what each format asks of a document, see `parse_routes`; none asks every prompt about every document,
+            as published.
         model_revision: recorded with every sample.
         generate: further arguments of `Generate`.
     """
@@ -88,6 +96,7 @@ class Rephrase(Generate):
         layout: Layout = "instruction-first",
         long_documents: LongDocuments = "truncate",
         truncated_output: TruncatedOutput = "reject",
+        routes: Mapping[str, Route] | None = None,
         model_revision: str | None = None,
         **generate: Any,
     ) -> None:
@@ -105,6 +114,7 @@ class Rephrase(Generate):
         self.layout: Layout = layout
         self.long_documents = long_documents
         self.truncated_output = truncated_output
+        self.routes = dict(routes or {})
         self.model_revision = model_revision
 
     def answer_tokens(self, prompt: Prompt) -> int:
@@ -138,6 +148,7 @@ class Rephrase(Generate):
                     "+".join(prompt.hash for prompt in wordings),
                     f"{self.answer_tokens(wordings[0])} tokens",
                     *([str(self.sections[name])] if self.sections[name] else []),
+                    *([describe_route(self.routes[name])] if name in self.routes else []),
                 ]
             )
             for name, wordings in self.formats.items()
@@ -157,15 +168,20 @@ class Rephrase(Generate):
         return {prompt.title: {**common, **self.request(prompt, piece)} for prompt in self.prompts}
 
     async def rollout(self, document: Document, generate: Ask) -> list[Document | Refusal]:
-        """Ask every prompt about every piece of the document, all at once."""
+        """Ask every prompt that suits it about every piece of the document, all at once."""
         if len(document.text) <= CHEAP_CHARACTERS and len(document.text.encode()) <= self.room:
             prepared = self.prepare(document.text)
         else:
             prepared = await self.offload(self.prepare, document.text)
+        counts: Counter[str] = Counter()
+        for spared in prepared.spared:
+            counts.update(f"spared/{name}/{reason}" for name, reason in spared.items())
         if prepared.broken:
-            self.stat_update("special_tokens_broken_up", value=prepared.broken)
-            if (chunk := chunk_of(document)) is not None:
-                chunk.count(special_tokens_broken_up=prepared.broken)
+            counts["special_tokens_broken_up"] = prepared.broken
+        if counts and (chunk := chunk_of(document)) is not None:
+            chunk.count(**counts)
+        if prepared.pieces and all(len(spared) == len(self.formats) for spared in prepared.spared):
+            raise Rejected("no_format_suits", "; ".join(f"{k}: {v}" for k, v in prepared.spared[0].items()))
         source = {
             **{key: value for key, value in document.metadata.items() if key != LINEAGE},
             "source_id": document.id,
@@ -178,18 +194,15 @@ class Rephrase(Generate):
             self._sample(prompt, text, {**source, "piece": piece, SOURCE: text}, generate)
             for piece, text in enumerate(prepared.pieces)
             for prompt in self._wordings(document.id)
+            if prompt.name not in prepared.spared[piece]
         ]
         return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
 
     def _wordings(self, document_id: str) -> Iterator[Prompt]:
         """One wording of each format."""
         for name, wordings in self.formats.items():
-            chosen = 0
-            if len(wordings) > 1:
-                chosen = xxhash.xxh3_64_intdigest(
-                    f"{self.seed}\0{name}\0{document_id}".encode(errors="surrogatepass")
-                ) % len(wordings)
-            yield wordings[chosen]
+            lot = f"{self.seed}\0{name}\0{document_id}".encode(errors="surrogatepass")
+            yield wordings[xxhash.xxh3_64_intdigest(lot) % len(wordings) if len(wordings) > 1 else 0]
 
     def prepare(self, text: str) -> Prepared:
         """Make a document fit.
@@ -199,14 +212,21 @@ class Rephrase(Generate):
         """
         text, broken = self.tokenizer.neutralise(text)
         fits, tokens = self.tokenizer.measure(text, self.room)
-        if fits:
-            return Prepared([text], False, tokens, broken)
-        if self.long_documents == "skip":
+        pieces, cut = [text], False
+        if not fits and self.long_documents == "skip":
             raise Rejected("document_too_long", f"more than {self.room} tokens")
-        if self.long_documents == "split":
-            return Prepared(split(text, self.room, self.tokenizer), False, tokens, broken)
-        text, cut = truncate(text, self.room, self.tokenizer)
-        return Prepared([text], cut, tokens, broken)
+        if not fits and self.long_documents == "split":
+            pieces = split(text, self.room, self.tokenizer)
+        elif not fits:
+            text, cut = truncate(text, self.room, self.tokenizer)
+            pieces = [text]
+        return Prepared(pieces, cut, tokens, broken, [self._spared(piece) for piece in pieces])
+
+    def _spared(self, text: str) -> dict[str, str]:
+        """The formats that do not suit a text, with the reason."""
+        if not any(self.routes.values()):
+            return {}
+        return {name: reason for name, reason in suits(features(text), self.routes).items() if reason is not None}
 
     async def _sample(self, prompt: Prompt, text: str, source: dict[str, Any], generate: Ask) -> Document | Refusal:
         piece = f"/{source['piece']}" if source["pieces"] > 1 else ""
