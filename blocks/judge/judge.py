@@ -1,8 +1,8 @@
 """`Judge`: asks a model what a sample is worth, on a rubric's scale, in the Flow Judge format.
 
 FineInstructions (arXiv 2601.22146) keeps the pairs to which Flow Judge gives at least 4 of 5. An answer that cannot be
-read is not a low score: it is asked for once more, then counted on its own (`judge_unreadable`). Scores are counted with
-the checks, so the summary shows their distribution by format.
+read is not a low score: it is asked for once more, then counted on its own (`judge_unreadable`). Scores are counted
+with the checks, so the summary shows their distribution by format.
 """
 
 from __future__ import annotations

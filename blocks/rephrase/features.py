@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from blocks.rephrase.checks.language import _begin, _identify
+from blocks.rephrase.checks.language import language_of
 from blocks.rephrase.checks.text import words as words_of
-from blocks.rephrase.checks.tutorial import _AFTER_NOUNS, _VERBS
+from blocks.rephrase.checks.tutorial import AFTER_NOUNS, VERBS
 
 VERSION = 1
 """Raise it when a feature counts differently: it is part of a run's fingerprint."""
@@ -170,10 +170,6 @@ _BEGIN = re.compile(
 _ITEM = re.compile(r"(?:[-*•–+]|\d{1,3}[.)])[ \t]")
 _GAP = re.compile(r"\t| {2,}+")
 
-# As in the `language` check: the fewest letters a language is told from, and how sure that must be.
-_LETTERS = 40
-_SURE = 0.7
-
 _LONGEST_ROW = 300
 """Characters; a longer line is a paragraph."""
 
@@ -183,8 +179,7 @@ def features(text: str) -> Features:
     lower = text.lower()
     lowered = words_of(lower)
     hundreds = max(len(lowered), 1) / 100
-    found = _identify(_begin(text), _LETTERS)
-    language = found[0][0] if found and found[0][1] >= _SURE else ""
+    language = language_of(text)
     english = language == "en"
     numbers, years, quantities = _numbers(text)
     if english:
@@ -313,5 +308,5 @@ def _steps(text: str) -> int:
     found = 0
     for number, word, following in _BEGIN.findall("\n" + text):
         begin = word.lower()
-        found += bool(number) or begin in _ORDER or (begin in _VERBS and following not in _AFTER_NOUNS)
+        found += bool(number) or begin in _ORDER or (begin in VERBS and following not in AFTER_NOUNS)
     return found

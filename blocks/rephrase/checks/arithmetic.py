@@ -5,8 +5,9 @@ The limits are for hostile input: whatever exceeds them is no arithmetic that an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from operator import add, mul, sub
 from typing import NamedTuple
 
 from blocks.rephrase.checks.notation import Token, Value
@@ -36,8 +37,10 @@ class Formula(NamedTuple):
     @classmethod
     def of(cls, tokens: Sequence[Token]) -> Formula:
         """Leaves the words out of an expression."""
-        kept = [token for token in tokens if token.kind != "w"]
-        return cls(kept, "".join([token.text if token.kind == "o" else token.kind for token in kept]))
+        shape = "".join([token.text if token.kind == "o" else token.kind for token in tokens])
+        if "w" not in shape:
+            return cls(tokens, shape)
+        return cls([token for token in tokens if token.kind != "w"], shape.replace("w", ""))
 
     def until(self, end: int) -> Formula:
         """The first tokens."""
@@ -65,8 +68,11 @@ def evaluate(formula: Formula, reading: Reading) -> Value:
         Unreadable: it is no expression, or too large.
         ZeroDivisionError: it divides by zero.
     """
-    if formula.shape == "n":
-        return formula.tokens[0].value
+    shape, tokens = formula.shape, formula.tokens
+    if shape == "n":
+        return tokens[0].value
+    if shape in _STEPS:
+        return _bounded(_STEPS[shape](tokens[0].value, tokens[2].value))
     parser = _Parser(formula, reading)
     value = parser.sum(0)
     if parser.position < len(formula.shape):
@@ -88,6 +94,10 @@ def _quotient(above: Value, below: Value) -> Value:
     if isinstance(above, int) and isinstance(below, int) and below and above % below == 0:
         return above // below
     return Fraction(above) / below
+
+
+# Most formulas; without them the parser reads the same.
+_STEPS: dict[str, Callable[[Value, Value], Value]] = {"n+n": add, "n-n": sub, "n*n": mul, "n/n": _quotient}
 
 
 class _Parser:

@@ -46,10 +46,9 @@ def language(
         min_sure: the least probability of the language that is found, both of the source and of the text; below it
             there is nothing to check.
     """
-    expected = _identify(" ".join(_spoken(source[:WINDOW]))[:LETTERS], min_letters)
-    if not expected or expected[0][1] < min_sure:
+    wanted = language_of(source, min_letters, min_sure)
+    if not wanted:
         return [nothing("language")]
-    wanted = expected[0][0]
     worst: tuple[float, str] | None = None
     for sample in _samples(text):
         found = _identify(sample, min_letters)
@@ -64,21 +63,41 @@ def language(
     return [Measure("language", worst[0], passed, "" if passed else f"{worst[1]}, the source is {wanted}")]
 
 
+def language_of(text: str, min_letters: int = 40, min_sure: float = 0.7) -> str:
+    """The ISO code of the language that a text begins in; empty where it cannot be told. Arguments as in `language`."""
+    found = _identify(_begin(text), min_letters)
+    return found[0][0] if found and found[0][1] >= min_sure else ""
+
+
 def _samples(text: str) -> list[str]:
-    """Words from the begin and from the end of a text."""
-    begin = " ".join(_spoken(text[:WINDOW]))
-    if len(text) <= WINDOW and len(begin) <= LETTERS:
-        return [begin]
-    end = begin if len(text) <= WINDOW else " ".join(_spoken(text[-WINDOW:]))
-    return [begin[:LETTERS], end[-LETTERS:]]
+    """Words from the begin and from the end of a text, one sample if they are the same."""
+    begin, end = _begin(text), _end(text)
+    return [begin] if begin == end else [begin, end]
 
 
-def _spoken(window: str) -> list[str]:
-    """The words of a window that tell its language, without blocks of code."""
+@lru_cache(maxsize=2)  # four formats share a source
+def _begin(text: str) -> str:
+    window = _without_code(text[:WINDOW])
+    # Mostly less than half of the window holds enough words; the last of them may have been cut.
+    begin = " ".join(_SPOKEN.findall(window, 0, 2 * LETTERS)[:-1])
+    if len(begin) < LETTERS:
+        begin = " ".join(_SPOKEN.findall(window))
+    return begin[:LETTERS]
+
+
+def _end(text: str) -> str:
+    window = _without_code(text[-WINDOW:])
+    end = " ".join(_SPOKEN.findall(window, max(len(window) - 2 * LETTERS, 0)))
+    if len(end) < LETTERS:
+        end = " ".join(_SPOKEN.findall(window))
+    return end[-LETTERS:]
+
+
+def _without_code(window: str) -> str:
     if "```" in window or "~~~" in window:
         # Every other part stands in a block. At the end of a text it may be the wrong ones: code has few such words.
-        window = "".join(_FENCED.split(window)[::2])
-    return _SPOKEN.findall(window)
+        return "".join(_FENCED.split(window)[::2])
+    return window
 
 
 @lru_cache(maxsize=256)

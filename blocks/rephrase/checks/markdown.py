@@ -130,7 +130,11 @@ def _table_rule(state: StateBlock, begin: int, end: int, silent: bool) -> bool:
         and not state.isEmpty(line)
         and state.sCount[line] >= state.blkIndent
         and not state.is_code_block(line)
-        and not any(terminator(state, line, end, True) for terminator in terminators)
+        # No other block begins with a pipe, as most rows do.
+        and (
+            state.src.startswith("|", state.bMarks[line] + state.tShift[line])
+            or not any(terminator(state, line, end, True) for terminator in terminators)
+        )
     ):
         line += 1
     state.parentType = before

@@ -82,6 +82,9 @@ _ROUNDING = re.compile(
     r"\bround|\bwhole\b|\bfull\b|\bat least\b|\bnearest\b|\bapproximately\b|≈|\babout\b", re.IGNORECASE
 )
 
+# Every way to speak of rounding holds one of these; looking for them takes a fiftieth of the time.
+_ROUNDING_HINTS = ("round", "whole", "full", "at lea", "neare", "appro", "about", "≈")
+
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 _LATEX = (
     (re.compile(r"\\[dt]?frac\{([\d.,]{1,20})\}\{([\d.,]{1,20})\}"), r"\1/\2"),
@@ -270,6 +273,9 @@ def _agrees(answer: _Answer, solution: str, *, in_cents: bool) -> bool:
     answers = values_in(answer.statement)
     if not results or _any_same(answers, results, rounded=False):
         return True
+    lowered = end.lower()
+    if not any(hint in lowered for hint in _ROUNDING_HINTS):
+        return False
     return _ROUNDING.search(end) is not None and _any_same(answers, results, rounded=True)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from blocks.rephrase.checks.number_words import SCALES
+
 # It begins with a digit, which lets the expression skip other text fast; what stands before is looked at in Python.
 NUMBER = re.compile(
     r"(?P<digits>[0-9]{1,3}(?:[,'\u00a0\u202f\u2009][0-9]{3}){1,9}(?![0-9])(?:\.[0-9]{1,12})?"
@@ -16,8 +18,7 @@ NUMBER = re.compile(
 DIGIT = re.compile(r"[0-9]")
 _NO_GROUPS = str.maketrans("", "", ",'\u00a0\u202f\u2009")
 _SIGN = re.compile(r"(?:^|[\s(|:=~])[-−][$€£¥]?\Z")
-_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9}
-_SCALES |= {"trillion": 1e12}
+_SCALES: dict[str, float] = {**SCALES, "k": 1e3, "m": 1e6, "mn": 1e6, "b": 1e9, "bn": 1e9}
 _ABOUT = re.compile(r"(?:about|approximately|approx\.?|around|roughly|nearly|almost|over|~|≈|more than)\W{0,3}\Z", re.I)
 
 

@@ -10,15 +10,14 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from blocks.rephrase.checks.text import runs
+
 _MARKS = re.compile(
     r"(?P<indent>[ \t>]*+)(?:(?P<heading>#{1,6})(?![#\w])[ \t]*+)?"
     r"(?:(?P<bullet>[-*+•–])(?:[ \t]++|\Z))?(?:(?P<number>\d{1,3})[.)](?:[ \t]++|(?=\*\*|__)|\Z))?"
 )
 _EMPHASIS = re.compile(r"[*_]{1,3}")
 _NUMBER = re.compile(r"(\d{1,3})[.):](?:[ \t]+|\Z)")
-_WORD = re.compile(r"\w+")
-# For ASCII text this is several times as fast as the expression, and gives the same words.
-_BETWEEN_WORDS = {code: " " for code in range(128) if not _WORD.match(chr(code))}
 
 # A bold beginning longer than this is a paragraph that happens to be bold.
 _BOLD_CHARACTERS = 300
@@ -100,5 +99,4 @@ def plain(text: str) -> str:
 
 def key(text: str) -> str:
     """What two texts have in common that differ only in case, punctuation and spaces."""
-    lowered = text.lower()
-    return " ".join(lowered.translate(_BETWEEN_WORDS).split() if lowered.isascii() else _WORD.findall(lowered))
+    return " ".join(runs(text.lower()))

@@ -7,7 +7,6 @@ belong to it ("half of 12"). None means that it cannot be told.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -190,7 +189,7 @@ def _is_dash(sign: Token, following: Token | None) -> bool:
 def _may_follow(token: Token, before: Token, further: Sequence[Token]) -> bool:
     """Whether a result may end before this token; not in 3x, 5√2, 2π, 3 : 4."""
     if token.kind == "w":
-        first = re.split(r"[ /]", token.text.lstrip("/"), maxsplit=1)[0]
+        first = token.text.lstrip("/").replace("/", " ").partition(" ")[0]
         if token.start == before.end and token.text[0] != "/":
             return len(first) > 2 or first.lower() in SHORT_UNITS
         return len(first) > 1 or first in _LETTERS or first in "aAIR"

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, islice
 from operator import ge, gt, le, lt
 from typing import NamedTuple
 
+from blocks.rephrase.checks.number_words import SMALL
 from blocks.rephrase.checks.numerals import DIGIT, NUMBER, Number, numbers
 
 # Work is bounded by these; what lies beyond counts as not computed. A table of a sample has some dozens of numbers.
@@ -32,8 +33,7 @@ MAX_CELLS = 1000
 """Cells, and words of an answer, among which names are looked for."""
 
 # "One" and "first" rarely count anything.
-_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_NUMBER_WORDS = {word: number for number, word in enumerate(_WORDS, 2)}
+_NUMBER_WORDS = {word: value for word, value in SMALL.items() if 2 <= value <= 12}
 _WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+){0,9}")
 _SENTENCE_END = frozenset(".!?:\n。！？：")
 
@@ -60,10 +60,11 @@ def share_found(rows: Sequence[Sequence[str]], question: str, answer: str) -> tu
     # Mostly a number is repeated as it is written, which is found faster than numbers are compared.
     as_written = {match[0] for match in NUMBER.findall(in_table)}
     missing = [key for key in keys if key.text not in as_written]
+    stored = [[numbers(cell) for cell in row] for row in rows] if missing else []
     if missing:
-        missing = _not_stored(missing, numbers(in_table))
+        missing = _not_stored(missing, chain.from_iterable(chain.from_iterable(stored)))
     if missing:
-        facts = _facts(rows, asked, f"{question}\n{answer}".casefold())
+        facts = _facts(rows, stored, asked, f"{question}\n{answer}".casefold())
         missing = [key for key in missing[:MAX_COMPUTED] if not _is_computed(key, facts)] + missing[MAX_COMPUTED:]
     return 1 - len(missing) / len(keys), missing[0].text if missing else ""
 
@@ -72,7 +73,7 @@ def _same(number: Number, other: Number) -> bool:
     return number.value * number.scale == other.value * other.scale
 
 
-def _not_stored(keys: list[Number], in_table: list[Number]) -> list[Number]:
+def _not_stored(keys: list[Number], in_table: Iterable[Number]) -> list[Number]:
     values = set()
     for number in in_table:
         # Both readings of "2.5 million": the column's header, or the question, may say the scale.
@@ -104,11 +105,14 @@ class _Facts(NamedTuple):
     pairs: list[tuple[float, float]]
 
 
-def _facts(rows: Sequence[Sequence[str]], asked: list[Number], said: str) -> _Facts:
+def _facts(
+    rows: Sequence[Sequence[str]], stored: Sequence[Sequence[list[Number]]], asked: list[Number], said: str
+) -> _Facts:
     """What follows from a table.
 
     Args:
         rows: the cells, the header first.
+        stored: their numbers.
         asked: the question's numbers.
         said: question and answer, which may name rows.
     """
@@ -117,7 +121,7 @@ def _facts(rows: Sequence[Sequence[str]], asked: list[Number], said: str) -> _Fa
     groups = _groups(body)
     named = _named(body, said)
     parts = [named, *groups[:MAX_OPERANDS]] if len(named) > 1 else groups[:MAX_OPERANDS]
-    series = _series(body)
+    series = _series(body, stored[1:])
     counts = {len(rows) - 1, *map(len, groups)}
     counts.update(len({cell.casefold() for cell in column if cell}) for column in zip(*body, strict=False))
     results: list[float] = []
@@ -165,13 +169,14 @@ def _groups(body: Sequence[Sequence[str]]) -> list[set[int]]:
     return [rows for (_, cell), rows in groups.items() if cell and len(rows) > 1]
 
 
-def _series(body: Sequence[Sequence[str]]) -> list[dict[int, float]]:
+def _series(body: Sequence[Sequence[str]], stored: Sequence[Sequence[list[Number]]]) -> list[dict[int, float]]:
     """The numbers of each column by row; a column of cells such as "3 May 1990", with two numbers, makes two series."""
     series: dict[tuple[int, int], dict[int, float]] = {}
     operands = 0
     for i, row in enumerate(body):
         for column, cell in enumerate(row[:MAX_COLUMNS]):
-            for place, number in enumerate(numbers(cell[:MAX_NAME])[:3]):
+            found = stored[i][column] if len(cell) <= MAX_NAME else numbers(cell[:MAX_NAME])
+            for place, number in enumerate(found[:3]):
                 if operands < MAX_OPERANDS:
                     series.setdefault((column, place), {})[i] = number.value * number.scale
                     operands += 1

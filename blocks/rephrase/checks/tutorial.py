@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blocks.rephrase.checks.measure import Measure, nothing
+from blocks.rephrase.checks.number_words import SMALL
 from blocks.rephrase.checks.outline import Line, key, lines_of
 
 # Shorter steps ("Rinse.", "Stir well.") may well come twice.
@@ -21,7 +22,7 @@ _DUPLICATE_WORDS = 4
 # lists within lists.
 _STEP, _TITLE, _NUMBER, _BULLET, _NESTED = range(5)
 
-_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_WORDS = {word: value for word, value in SMALL.items() if 1 <= value <= 10}
 _STEP_LABEL = re.compile(
     rf"Step[ \t]{{0,4}}#?(?P<number>\d{{1,3}}|{'|'.join(_WORDS)})\b(?:[ \t]{{0,4}}(?P<mark>[:.)–—-])|\Z)?[ \t]*",
     re.IGNORECASE,
@@ -33,7 +34,7 @@ _PART_LABEL = re.compile(
 )
 
 # Some 490 verbs that instructions begin with: household, workshop, garden, computer, office, school, health, money.
-_VERBS = frozenset(
+VERBS = frozenset(
     """
     accept access act activate add adjust adopt agree aim align allow analyse analyze answer apply approach arrange ask
     assemble assess assign attach attend avoid back bake balance bear beat become begin bend blend block boil book
@@ -67,7 +68,7 @@ _VERBS = frozenset(
     """.split()
 )
 # After these words a verb was a noun: "Water is heavy", "The use of", "Plant cells are".
-_AFTER_NOUNS = frozenset("""is are was were of has had can will may might must should cannot""".split())
+AFTER_NOUNS = frozenset("""is are was were of has had can will may might must should cannot""".split())
 _FILLERS = frozenset(
     """first firstly second secondly third thirdly fourth next then now finally lastly last also again please always
     never just simply and or once more afterwards instead optionally optional alternatively you we should must can will
@@ -250,7 +251,7 @@ def _instructs(text: str) -> bool:
         token = tokens[at]
         if token in _CLAUSES and "," in tokens[at + 1 :]:
             at = tokens.index(",", at + 1) + 1
-        elif _is_verb(token) and not (at + 1 < len(tokens) and tokens[at + 1] in _AFTER_NOUNS):
+        elif _is_verb(token) and not (at + 1 < len(tokens) and tokens[at + 1] in AFTER_NOUNS):
             return True
         elif token in _FILLERS or token in _CLAUSES or token == "," or token.endswith("ly"):
             at += 1
@@ -260,10 +261,10 @@ def _instructs(text: str) -> bool:
 
 
 def _is_verb(word: str) -> bool:
-    if word in _VERBS:
+    if word in VERBS:
         return True
     # Titles like "Preparing the soil", "Mixing", "Getting started"; and "double-check".
     if word.endswith("ing"):
         stem = word[:-3]
-        return stem in _VERBS or f"{stem}e" in _VERBS or (stem[-1:] == stem[-2:-1] and stem[:-1] in _VERBS)
-    return "-" in word and word.rpartition("-")[2] in _VERBS
+        return stem in VERBS or f"{stem}e" in VERBS or (stem[-1:] == stem[-2:-1] and stem[:-1] in VERBS)
+    return "-" in word and word.rpartition("-")[2] in VERBS

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from blocks.rephrase.checks.number_words import SMALL, TENS
+
 # How far a result may stand behind its equals sign, in characters, and how many equals signs are looked at from the
 # end. They bound the time for hostile text.
 _RESULT_CHARACTERS = 200
@@ -25,14 +27,6 @@ _OPERATION = re.compile(
     r"[ \t]{0,4}(?:[^\W\d]{1,20}[ \t]{1,4})?[-−–+*/×÷^][ \t]{0,4}[$€£(]{0,2}[\d(]|\(\d|"
     r"[ \t]?[xyn]\b|[ \t]?x[ \t]?[\d$(]"
 )
-_NUMBER_WORDS = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17, "eighteen": 18, "nineteen": 19
-}  # fmt: skip
-_TENS = {
-    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
-}  # fmt: skip
 _LETTERS = re.compile(r"[a-z]+")
 _CHAIN_END = re.compile(r"[.;,:!?][*_]{0,3}\s")
 
@@ -72,12 +66,12 @@ def values_in(text: str) -> list[Value]:
 def _spelled(words: Sequence[str]) -> Iterator[Value]:
     tens = 0
     for word in words:
-        if word in _TENS:
-            tens = _TENS[word]
+        if word in TENS:
+            tens = TENS[word]
             yield Value(tens, 0)
         else:
-            if word in _NUMBER_WORDS:
-                yield Value(tens + _NUMBER_WORDS[word], 0)
+            if word in SMALL:
+                yield Value(tens + SMALL[word], 0)
             tens = 0
 
 

@@ -244,3 +244,22 @@ def test_time_with_many_distinct_numbers() -> None:
 def test_letters_that_only_look_alike_do_not_break_the_scale() -> None:
     assert grounded("It cost 5 thou\u017fand.", "It cost 5.") == 1.0
     assert grounded("It cost 5\u212a.", "It cost 5,000.") == 1.0
+
+
+def test_sources_are_not_mixed_up() -> None:
+    other = (
+        "The mill at Brook End has 17 wheels and 230 sacks. It was sold in 1902 for 95 pounds by Ada Whitlock there."
+    )
+    for _ in range(2):
+        assert [grounded("It has 203 steps.", source) for source in (SOURCE, other)] == [1.0, 0.0]
+        assert [copying(other, source)[0].value for source in (other, SOURCE)] == [1.0, 0.0]
+
+
+def test_steps_with_whole_numbers_are_found_as_those_with_decimals() -> None:
+    made = random.Random(5)
+    for _ in range(50):
+        source = " ".join(str(made.choice((0, 1, made.randint(2, 90), made.randint(100, 9999)))) for _ in range(12))
+        text = " ".join(str(made.randint(2101, 9999) if made.random() < 0.9 else 0) for _ in range(40))
+        # So small that no step with it leads anywhere; but now not all operands are whole.
+        with_decimals = f"{source} 0.00000000000001"
+        assert numbers(text, source)[0] == numbers(text, with_decimals)[0]
