@@ -132,11 +132,9 @@ def render(
 def _checks(prompt: Prompt) -> str:
     """What a format is checked for beyond what every format is, and what it is not."""
     rules = {rule.check: rule for rule in run_rules([prompt], {})[prompt.name]}
-    own = [
-        f"{name}*" if rule.thresholds or rule.verdicts else name
-        for name, rule in rules.items()
-        if name not in ALWAYS or rule.thresholds or rule.verdicts
-    ]
+    # The usual ratio has a column of its own.
+    special = {name for name, rule in rules.items() if rule.verdicts or rule.thresholds.keys() - {"usual_ratio"}}
+    own = [f"{name}*" if name in special else name for name in rules if name in special or name not in ALWAYS]
     return ", ".join([*own, *(f"no {name}" for name in ALWAYS if name not in rules)])
 
 

@@ -66,6 +66,7 @@ CHECKS: dict[str, Callable[..., list[Measure]]] = {
 
 VERDICTS: dict[str, Verdict] = {
     "length": "reject",
+    "length_ratio": "flag",
     "repetition": "reject",
     "markup": "reject",
     "language": "reject",
@@ -192,17 +193,29 @@ def run_rules(prompts: Iterable[Prompt], overrides: Mapping[str, Any]) -> dict[s
     Raises:
         ValueError: as `parse_rules`, with the name of the prompt, or a name that is no format of the run.
     """
-    by_name = {prompt.name: prompt.extra.get("verify") for prompt in prompts}
+    by_name = {prompt.name: prompt for prompt in prompts}
     for name in overrides:
         if name not in by_name:
             raise ValueError(f"--verify names the format {name!r}; the run has {', '.join(by_name)}")
     rules = {}
-    for name, written in by_name.items():
+    for name, prompt in by_name.items():
         try:
-            rules[name] = parse_rules({**_as_mapping(written), **_as_mapping(overrides.get(name))})
+            rules[name] = parse_rules({**_written(prompt), **_as_mapping(overrides.get(name))})
         except ValueError as error:
             raise ValueError(f"the checks of prompt {name!r}: {error}") from error
     return rules
+
+
+def _written(prompt: Prompt) -> dict[str, Any]:
+    """What a prompt's front matter says about its checks, with its `length_ratio`."""
+    written, ratio = _as_mapping(prompt.extra.get("verify")), prompt.extra.get("length_ratio")
+    length = written.get("length")
+    if ratio is None or length in ("off", False):
+        return written
+    if not isinstance(ratio, list) or len(ratio) != 2 or not all(isinstance(bound, int | float) for bound in ratio):
+        raise ValueError(f"`length_ratio` must be [low, high], not {ratio!r}")
+    own = length if isinstance(length, dict) else {} if length is None else {"verdict": length}
+    return {**written, "length": {"usual_ratio": ratio, **own}}
 
 
 def _as_mapping(written: Any) -> dict[str, Any]:

@@ -118,3 +118,24 @@ def test_buckets():
     assert [bucket(value) for value in (0, 0.05, 0.3, 0.99, 1, 3.7, 9, 10, 100, 5000)] == [
         *("0", "0", "0.3", "0.9", "1", "3", "9", "8", "64", "4096")
     ]
+
+
+def test_what_is_usual_for_a_format():
+    front = {"length_ratio": [0.5, 2], "verify": {"length": {"min_words": 3}}}
+    prompt = Prompt("mine", "Rewrite: [[DOCUMENT]]", extra=front)
+    (rules,) = run_rules([prompt], {}).values()
+    source = "One two three four five six seven eight."
+    ratios = {}
+    for text in ("One two three.", "One two three four.", "Word. " * 16, "Word. " * 17):
+        (finding,) = [found for found in verify(text, source, rules) if found.measure.check == "length_ratio"]
+        ratios[finding.measure.value] = finding.verdict
+    assert ratios == {0.375: "flag", 0.5: "pass", 2.0: "pass", 2.125: "flag"}
+    without = verify("One two three.", "", rules)
+    assert [found.measure.value for found in without if found.measure.check == "length_ratio"] == [None]
+    (strict,) = run_rules([prompt], {"mine": {"length_ratio": "reject"}}).values()
+    assert "reject" in {found.verdict for found in verify("One two three.", source, strict)}
+    for wrong in (2, [1], ["a", "b"]):
+        with pytest.raises(ValueError, match="the checks of prompt 'mine': `length_ratio` must be"):
+            run_rules([Prompt("mine", "[[DOCUMENT]]", extra={"length_ratio": wrong})], {})
+    bare = Prompt("mine", "[[DOCUMENT]]", extra={"length_ratio": [0.5, 2], "verify": {"length": "off"}})
+    assert "length" not in names(run_rules([bare], {})["mine"])

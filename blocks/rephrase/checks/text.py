@@ -91,9 +91,15 @@ def all_words_lowered(text: str) -> Sequence[str]:
 
 
 def length(
-    text: str, source: str = "", *, min_words: int = 20, max_words: int = 4000, max_ratio: float | None = None
+    text: str,
+    source: str = "",
+    *,
+    min_words: int = 20,
+    max_words: int = 4000,
+    max_ratio: float | None = None,
+    usual_ratio: Sequence[float] | None = None,
 ) -> list[Measure]:
-    """How long the text is.
+    """How long the text is, and whether that is usual for its format.
 
     Args:
         text: the output.
@@ -101,6 +107,8 @@ def length(
         min_words: the fewest words it may have. Half a dozen table cells and a question have as many.
         max_words: the most; 2,048 tokens, the longest answer of the prompts, are some 1,600 words of English.
         max_ratio: the most words per word of the source; None for no such bound.
+        usual_ratio: the fewest and the most words per word of the source that are usual; with them there is a second
+            measure, `length_ratio`. A prompt says them as `length_ratio: [low, high]`.
     """
     count = len(all_words(text))
     detail = ""
@@ -110,7 +118,15 @@ def length(
         detail = f"more than {max_words} words"
     elif max_ratio is not None and source and count > max_ratio * (expected := max(len(all_words(source)), 1)):
         detail = f"{count / expected:.1f} words per word of the source"
-    return [Measure("length", count, not detail, detail)]
+    found = [Measure("length", count, not detail, detail)]
+    if usual_ratio is None:
+        return found
+    if not source:
+        return [*found, nothing("length_ratio")]
+    low, high = usual_ratio
+    ratio = count / max(len(all_words(source)), 1)
+    unusual = "" if low <= ratio <= high else f"usual are {low:g} to {high:g} words per word of the source"
+    return [*found, Measure("length_ratio", ratio, not unusual, unusual)]
 
 
 def repetition(text: str, source: str = "", *, max_share: float = 0.3) -> list[Measure]:
