@@ -27,6 +27,7 @@ from typing import Any
 
 import xxhash
 from aiohttp import web
+from writer import write
 
 SAYINGS = {
     "empty": "  \n",
@@ -59,6 +60,7 @@ class Mock:
         self.latency, self.models, self.key, self.prefix = latency, models, key, prefix
         self.seen: set[str] = set()
         self.quote_key = False
+        self.writes = False
 
     def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
         if self.log:
@@ -110,18 +112,22 @@ class Mock:
             request.transport.abort()
             return response
         saying = re.search(r"MOCK-SAY-(\w+)", prompt)
-        if "<scoring_rubric>" in prompt:
+        reason, said = "stop", {}
+        if self.writes:
+            text, reason, name, fault = write(prompt)
+            said = {"format": name, "fault": fault}
+        elif "<scoring_rubric>" in prompt:
             text = judge(prompt)
         elif saying:
             text = prompt if saying[1] == "echo" else SAYINGS[saying[1]]
         else:
             text = f"Answer {digest}: {prompt[-40:]}"
         finish = re.search(r"MOCK-FINISH-(\w+)", prompt)
-        self.note(200, digest, body)
+        self.note(200, digest, body | said)
         content = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
         return web.json_response(
             {
-                "choices": [{"index": 0, "finish_reason": finish[1] if finish else "stop", **content}],
+                "choices": [{"index": 0, "finish_reason": finish[1] if finish else reason, **content}],
                 "usage": {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4},
             }
         )
@@ -136,11 +142,12 @@ def main() -> None:
     parser.add_argument("--key", default=None)
     parser.add_argument("--prefix", default="/v1")
     parser.add_argument("--quote-key", action="store_true", help="refuse completions, quoting the key")
+    parser.add_argument("--writes", action="store_true", help="write whole answers to documents of tests/writer.py")
     options = parser.parse_args()
 
     async def serve() -> None:
         mock = Mock(options.log, options.latency, options.models.split(","), options.key, options.prefix)
-        mock.quote_key = options.quote_key
+        mock.quote_key, mock.writes = options.quote_key, options.writes
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)
         app.router.add_post(f"{options.prefix}/chat/completions", mock.complete)

@@ -76,7 +76,7 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
             table.add_row(f"{kind}: {reason}", f"{count:,}")
     for name, check in summary["checks"].items():
         if check["flagged"]:
-            table.add_row(f"written, but flagged: {name}", f"{check['flagged']:,}")
+            table.add_row(f"flagged: {name}", f"{check['flagged']:,}")
     for name, reasons in summary["spared"].items():
         table.add_row(f"not asked for: {name}", f"{sum(reasons.values()):,}")
     if replaced := summary["pii_replaced"]:

@@ -16,7 +16,7 @@ REJECTED_LIMIT = 0.2
 no digit (FinePhrase, arXiv 2604.13977, template collapse): that should be seen."""
 
 FLAGGED_LIMIT = 0.5
-"""Share of a format's written samples that one check may flag; of that study's equations 43 % are wrong."""
+"""Share of a format's samples that one check may flag; of that study's equations 43 % are wrong."""
 
 FAILED_LIMIT = 0.01
 """Share of samples that may be missing for want of an answer."""
@@ -69,8 +69,7 @@ def _checks(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for name, counts in entry["formats"].items():
             measured = counts["passed"] + counts["flagged"] + counts["rejected"]
             if measured >= COMPARED:
-                what = "of the samples are written, but flagged"
-                yield from _share(name, check, counts["flagged"], measured, FLAGGED_LIMIT, what)
+                yield from _share(name, check, counts["flagged"], measured, FLAGGED_LIMIT, "of the samples are flagged")
 
 
 def _diversity(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
