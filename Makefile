@@ -47,6 +47,8 @@ bench: install
 	$(BIN)/python tests/bench/resume.py $(if $(SMOKE),--chunks 0 50)
 	$(BIN)/python tests/bench/prefix.py
 	$(BIN)/python tests/bench/verify.py $(if $(SMOKE),--seconds 0)
+	$(BIN)/python tests/bench/route.py $(if $(SMOKE),--documents 20)
+	$(BIN)/python tests/bench/diversity.py $(if $(SMOKE),--seconds 0)
 
 clean:
 	rm -rf .venv runs $(DEMO_MODEL)

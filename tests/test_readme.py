@@ -84,13 +84,27 @@ def test_only_known_commands():
 
 
 def test_endpoint_command(checkout, mock):
-    (line,) = (line for line in commands() if "--endpoint" in line)
+    (line,) = (line for line in commands() if "--endpoint" in line and "finephrase.py" in line)
     # What a scripted server says would pass no check.
     run(line.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
     assert summary(checkout / "runs/mine")["written"] == {"faq": 20, "table": 20}
-    (line,) = (line for line in commands() if "verify.py" in line)
+    (line,) = (line for line in commands() if "verify.py" in line and "--scores" not in line)
     run(line, checkout)
     assert summary(checkout / "runs/checked")["checks"]["table"]["rejected"] == 20
+    (line,) = (line for line in commands() if "judge.py" in line)
+    run(line.replace("http://localhost:8000", mock.url), checkout)
+    scores = [row["judge_score"] for row in samples(checkout / "runs/judged")]
+    assert len(scores) == 40 and set(scores) == {1, 2, 3}
+    (line,) = (line for line in commands() if "--scores" in line)
+    run(line.replace("judge_score >= 4", "judge_score >= 3"), checkout)  # this judge gives no more
+    result = summary(checkout / "runs/good")
+    assert result["read"] == scores.count(3) and result["documents"]["excluded"] == 40 - scores.count(3)
+
+
+def test_prompts_commands(checkout):
+    listing, rendering = (line for line in commands() if "prompts.py" in line)
+    assert "guided_rewrite" in run(listing, checkout)
+    assert "Write a shorter and denser version" in run(rendering, checkout)
 
 
 def test_vllm_commands(checkout, hub, tmp_path):
@@ -128,7 +142,7 @@ def test_example_script(checkout, mock):
     script = checkout / "mine.py"
     script.write_text(example.replace("http://localhost:8000", mock.url))
     run("python mine.py", checkout)
-    folder = checkout / "runs/judged"
+    folder = checkout / "runs/filtered"
     rows = samples(folder)
     assert summary(folder)["complete"] and summary(folder)["written"] == {"faq": 28, "tutorial": 28}
     assert len(rows) == 56 and {row["format"] for row in rows} == {"faq", "tutorial"}
