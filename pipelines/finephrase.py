@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from blocks.execute import arguments
-from blocks.execute.arguments import ASK, OUT, RUN
+from blocks.execute.arguments import ASK, KEEP, OUT, RUN
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_plan, show_routing, show_samples, show_summary
@@ -111,13 +111,13 @@ def finephrase(
     ] = "truncate",
     truncated_output: Annotated[
         Literal["reject", "keep", "trim"],
-        typer.Option(help="Reject, keep or trim answers that hit --max-tokens.", rich_help_panel=ASK),
+        typer.Option(help="Reject, keep or trim answers that hit --max-tokens.", rich_help_panel=KEEP),
     ] = "reject",
     verify: Annotated[
         str | None,
         typer.Option(
             help='JSON of checks over the prompts\', such as \'{"faq": {"numbers": "reject"}}\'; \'off\' for none.',
-            rich_help_panel=OUT,
+            rich_help_panel=KEEP,
         ),
     ] = None,
     judge: Annotated[
@@ -125,7 +125,7 @@ def finephrase(
         typer.Option(
             help="Rubric to judge samples by before they are written, or JSON with rubric, keep and the judge's "
             "model, server, endpoint, …; see prompts/README.md.",
-            rich_help_panel=OUT,
+            rich_help_panel=KEEP,
         ),
     ] = None,
     decontaminate: Annotated[
@@ -133,11 +133,11 @@ def finephrase(
         typer.Option(
             help="Evaluation set (JSON Lines or Parquet): documents and samples that share 12 words in a row with it "
             "are rejected. Repeatable.",
-            rich_help_panel=OUT,
+            rich_help_panel=KEEP,
         ),
     ] = None,
     pii: Annotated[
-        bool, typer.Option("--pii", help="Replace email and IP addresses in what is written.", rich_help_panel=OUT)
+        bool, typer.Option("--pii", help="Replace email and IP addresses in what is written.", rich_help_panel=KEEP)
     ] = False,
     keep_source: Annotated[
         bool,

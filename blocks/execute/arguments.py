@@ -13,7 +13,7 @@ import typer
 from blocks.execute.options import read_config
 from blocks.generate.model import DEFAULT_CONTEXT
 
-IN, OUT, ASK, RUN = "Input", "Output", "Model", "Run"
+IN, OUT, ASK, KEEP, RUN = "Input", "Output", "Model", "What is kept", "Run"
 """Panels of `--help`."""
 
 Input = Annotated[
