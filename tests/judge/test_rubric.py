@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from blocks.judge.rubric import RUBRICS, load_rubric
@@ -71,3 +73,9 @@ def test_what_cannot_be_used_says_why(tmp_path, old, new, message):
 def test_an_unknown_name_lists_those_there_are():
     with pytest.raises(FileNotFoundError, match="'truth'; by name there are faithfulness, format, usefulness"):
         load_rubric("truth")
+
+
+def test_the_example_of_the_documentation(tmp_path):
+    (example,) = re.findall(r"```markdown\n(---\ninputs:.*?)```", (RUBRICS.parent / "README.md").read_text(), re.DOTALL)
+    rubric = load_rubric(write(tmp_path, example))
+    assert rubric.columns == ["instruction", "text"] and list(rubric.scores) == [1, 2, 3, 4, 5]
