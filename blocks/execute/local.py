@@ -35,6 +35,9 @@ MAX_DEATHS = 3
 REPORT_PERIOD = 0.5
 """Seconds between two reports of a worker."""
 
+NEEDED_LATER = ("datatrove.pipeline.dedup.minhash",)
+"""Modules that steps import only in the middle of their work."""
+
 STOP_GRACE = 10.0
 """Seconds that workers get to sync their journals when the run is stopped."""
 
@@ -155,7 +158,8 @@ def start_forkserver() -> Any:
     # loguru would show the values of variables with a traceback, and those can be anybody's secrets.
     os.environ.setdefault("LOGURU_DIAGNOSE", "NO")
     context = multiprocess.get_context("forkserver")
-    context.set_forkserver_preload([name for name in sys.modules if name.startswith("blocks.")])
+    loaded = [name for name in sys.modules if name.startswith("blocks.")]
+    context.set_forkserver_preload([*loaded, *NEEDED_LATER])
     forkserver.ensure_running()
     return context
 

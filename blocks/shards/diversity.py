@@ -38,12 +38,13 @@ OPENING = 10
 BEGINNING = 80
 """Characters of a beginning: longer than a label ("### Frequently Asked Questions (FAQ)"), some 13 words."""
 
-LOOKED_AT = 1000
-"""Samples of a shard that distinct-n and near-duplicates are measured on: a fifth of a default chunk, which makes the
-mean sample cost 50 µs. The rate of near-duplicates grows with it: fewer samples have fewer earlier ones to resemble."""
+LOOKED_AT = 200
+"""Samples of a shard that distinct-n and near-duplicates are measured on: this is work for the thread that feeds the
+shards, and makes the mean sample of a default chunk cost 15 µs. The rate of near-duplicates grows with it, as fewer
+samples have fewer earlier ones to resemble."""
 
-LOOKED_INTO = 8000
-"""Characters of such a sample: 2,048 tokens, the longest answer of the prompts, have about as many in English."""
+LOOKED_INTO = 2000
+"""Characters of such a sample: some 500 tokens, more than most answers have."""
 
 POOL = 20_000
 """Words that distinct-n is taken from."""
@@ -85,6 +86,7 @@ class Diversity:
         self._lengths: Counter[int] = Counter()  # by the power of two at or below the words
         self._words, self._shortest, self._longest = 0, 0, 0
         self._looked_at = 0
+        self._kept: list[str] = []  # to be looked into in one go: in between other work that takes twice the time
         self._near_duplicates = 0
         self._bands: set[int] = set()
         self._pool: list[_Hashes] = []
@@ -105,7 +107,7 @@ class Diversity:
         self._samples += 1
         if self._looked_at < LOOKED_AT:
             self._looked_at += 1
-            self._look_into(_hash_words(text[:LOOKED_INTO]))
+            self._kept.append(text[:LOOKED_INTO])
 
     def _look_into(self, words: _Hashes) -> None:
         if not words.size:
@@ -129,6 +131,9 @@ class Diversity:
             `looked_at`: samples behind the rest; `near_duplicates` among them; `distinct_n`: `words` in the pool, and
             for n = 1, 2, 3 the different n-grams and all (none reaches over the end of a sample).
         """
+        for text in self._kept:
+            self._look_into(_hash_words(text))
+        self._kept.clear()
         return {
             "samples": self._samples,
             "openings": _top(self._openings, _TOP_OPENINGS),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import resource
 import sys
@@ -41,6 +42,7 @@ def rows_in(folder: Path) -> int:
 def finemill(options: argparse.Namespace, counting: bool = False) -> Callable[[], int]:
     """Journal, commits and Parquet shards; with `counting`, the tokenizer has to look at every document."""
     from blocks.execute.launch import plan_run
+    from blocks.execute.local import NEEDED_LATER
     from blocks.generate.endpoint import Endpoint
     from blocks.generate.prompts import load_prompt
     from blocks.generate.tokenizer import load_tokenizer
@@ -49,6 +51,9 @@ def finemill(options: argparse.Namespace, counting: bool = False) -> Callable[[]
     from blocks.shards.folder import RunFolder
     from blocks.shards.read import ReadUnits
     from blocks.shards.write import WriteShards
+
+    for name in NEEDED_LATER:  # as a worker is forked with it
+        importlib.import_module(name)
 
     @dataclass(frozen=True)
     class SlowFolder(RunFolder):
