@@ -46,7 +46,7 @@ samples have fewer earlier ones to resemble."""
 LOOKED_INTO = 2000
 """Characters of such a sample: some 500 tokens, more than most answers have."""
 
-POOL = 20_000
+POOL = 10_000
 """Words that distinct-n is taken from."""
 
 COMPARED = 100
@@ -275,7 +275,7 @@ class FormatDiversity:
 
     def _high(self, name: str) -> dict[str, Any]:
         value, path = self._worst.get(name, (None, None))
-        return {"max": None if value is None else round(-value, 4), "shard": path}
+        return {"max": None if value is None else round(abs(value), 4), "shard": path}
 
 
 def alarms(merged: Mapping[str, Any]) -> list[dict[str, Any]]:

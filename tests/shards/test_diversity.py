@@ -117,8 +117,8 @@ def test_what_adds_up_over_shards_is_exact():
     assert found["openings"]["top_share"] == {"max": 1.0, "shard": "shards/faq/0"}
     assert found["leading_word"]["bits"]["min"] == found["leading_word"]["evenness"]["min"] == 0
     assert found["near_duplicates"]["shard"] == "shards/faq/1"
-    # 150 · 121 words and 200 · 80 words: neither fills the pool.
-    assert found["distinct_n"] is None
+    assert found["distinct_n"]["shards"] == 2  # 50 samples of 2 words do not fill the pool
+    assert merged(shards[2])["distinct_n"] is None
 
 
 def test_ratios_of_one_shard_are_its_own():
