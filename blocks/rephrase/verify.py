@@ -290,13 +290,14 @@ class Verify(PipelineStep):
                 self._reject(sample, fault)
 
     def _count(self, sample: Document, name: str, findings: Sequence[Finding]) -> None:
-        chunk = chunk_of(sample)
+        counts: dict[str, int] = {}
         for measure, verdict in findings:
             self.stat_update(f"{measure.check}_{verdict}")
-            if chunk is not None:
-                key = f"check/{name or 'documents'}/{measure.check}"
-                value = "nothing" if measure.value is None else bucket(measure.value)
-                chunk.count(**{f"{key}/{verdict}": 1, f"{key}/={value}": 1})
+            key = f"check/{name or 'documents'}/{measure.check}"
+            value = "nothing" if measure.value is None else bucket(measure.value)
+            counts[f"{key}/{verdict}"] = counts[f"{key}/={value}"] = 1
+        if (chunk := chunk_of(sample)) is not None:
+            chunk.count(**counts)
 
     def _reject(self, sample: Document, fault: Measure) -> None:
         detail = f"{fault.detail} ({fault.value:g})" if fault.value is not None else fault.detail
