@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--input", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--in-flight", type=int, default=64)
-    parser.add_argument("--chunk-size", type=int, default=1000)
+    parser.add_argument("--chunk-size", type=int, default=5000, help="finemill's default; 6000 is that of datatrove")
     parser.add_argument("--close-seconds", type=float, default=0.0, help="what closing a shard takes")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for a request, where the client has one")
     options = parser.parse_args()

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import http.client
 import json
 import os
 import pickle
@@ -84,7 +85,7 @@ def ask(url: str) -> str:
 def answers(url: str) -> bool:
     try:
         return ask(url) == "HELLO"
-    except OSError:
+    except (OSError, http.client.HTTPException):  # a server that dies in the middle of its answer gives either
         return False
 
 
