@@ -10,6 +10,7 @@ moment and start the same command again.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,18 +23,19 @@ from blocks.execute.arguments import ASK, KEEP, OUT, RUN
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_plan, show_routing, show_samples, show_summary
+from blocks.filters.decontaminate import EvaluationSets, Index
+from blocks.filters.pii import RemovePII
+from blocks.filters.verify import Verify, describe, run_rules
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import DEFAULT_MODEL, SPEED_ONLY, Model, choose_model
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompts
 from blocks.judge.choose import judge_in_pipeline
 from blocks.rephrase import clean
-from blocks.rephrase.decontaminate import EvaluationSets
-from blocks.rephrase.pii import RemovePII
 from blocks.rephrase.rephrase import Rephrase
 from blocks.rephrase.route import parse_routes, routing_report
-from blocks.rephrase.schema import REPHRASED_SCHEMA, SOURCE
-from blocks.rephrase.verify import Verify, describe, run_rules
+from blocks.rephrase.schema import REPHRASED_SCHEMA
+from blocks.shards.chunk import SOURCE
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
@@ -254,6 +256,7 @@ def finephrase(
                 long_documents=long_documents,
                 truncated_output=truncated_output,
                 routes=routes if route == "auto" else None,
+                room=pins.get("room"),
                 model_revision=chosen.revision,
                 **asking(chosen, at),
             )
@@ -263,15 +266,21 @@ def finephrase(
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
             texts = [document.text for document in look(planned, text_column, filters, count=ROUTED_IN_DRY_RUN)]
-            show_plan(console, planned, trial.preview(texts[0]) if texts else {})
             show_routing(console, routing_report(texts, routes), route)
+            show_plan(console, planned, trial.preview(texts[0]) if texts else {})
             return
 
+        @cache
+        def indexed() -> Index | None:
+            return evaluation.index(folder.state / "decontaminate") if evaluation else None
+
         def begin() -> RunRecord:
+            indexed()  # a set that cannot be used is no run yet
             kept = {name: describe(checks.get(name, ())) for name in names}
             shaped = {name: f"{what}, {kept[name]}" for name, what in trial.describe().items()}
             known = {
                 **pins,
+                "room": room,
                 "model_revision": chosen.revision,
                 "judge_revision": judging.model.revision if judging else None,
                 "generation_config": dict(chosen.generation_config),
@@ -285,7 +294,7 @@ def finephrase(
                 console.print("All of the plan is committed; there is nothing to do.")
             else:
                 console.print(f"{len(files)} input file(s), formats {', '.join(names)}, {room:,} tokens per document")
-                clean_of = evaluation.index(folder.state / "decontaminate") if evaluation else None
+                clean_of = indexed()
                 if clean_of:
                     console.print(f"decontaminated of {clean_of}", highlight=False, soft_wrap=True)
                 with ExitStack() as servers:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import typer
 from rich.console import Console
 
@@ -116,19 +117,22 @@ def judge(
             pinned=pins.get("model_revision"),
         )
 
-        # The rubric's names are those of finephrase's columns; these two may be called otherwise in the input.
+        # The rubric's names are those of finephrase's columns; these two may be called otherwise in the input. A row's
+        # text is what the rubric calls `text`, or else what is judged.
         called = {"text": text_column, "source_text": source_column}
-        (judged,) = (called.get(name, name) for name in chosen.rubric.output.values())
+        (output_column,) = chosen.rubric.output.values()
+        main_column = text_column if "text" in chosen.rubric.columns else called.get(output_column, output_column)
         columns = {called.get(name, name): name for name in chosen.rubric.columns if name != "text"}
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
-        check_columns(files, [judged, *columns, *(found.column for found in filters)])
-        if "format" in schema_of(files).names:
+        check_columns(files, [main_column, *columns, *(found.column for found in filters)])
+        shape = schema_of(files)
+        if "format" in shape.names and shape.field("format").type in (pa.string(), pa.large_string()):
             columns["format"] = "format"
 
         fingerprint: dict[str, Any] = {
             "input": input,
-            "columns": {judged: "text", **columns},
+            "columns": {main_column: "text", **columns},
             "id_column": id_column,
             "where": where or [],
             "chunk_size": chunk_size,
@@ -149,7 +153,7 @@ def judge(
         trial = step(chosen.model.endpoint or Endpoint((), chosen.model.name))
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
-            sample = next(look(planned, judged, filters, columns), None)
+            sample = next(look(planned, main_column, filters, columns), None)
             show_plan(console, planned, {chosen.rubric.name: trial.preview(sample)} if sample else {})
             return
 
@@ -169,7 +173,7 @@ def judge(
                 with chosen.model.running(folder.state) as (at, watch):
                     for part, _ in pending:
                         steps = [
-                            ReadUnits(part, chunk_size, judged, id_column, filters, columns),
+                            ReadUnits(part, chunk_size, main_column, id_column, filters, columns),
                             step(at),
                             WriteShards(part, JUDGED_SCHEMA, shard_format),
                         ]

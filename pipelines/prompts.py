@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from blocks.execute.options import one_line_errors
+from blocks.filters.verify import ALWAYS, run_rules
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import DEFAULT_CONTEXT
 from blocks.generate.prompts import Prompt, known_prompts, load_prompt, load_wordings
 from blocks.generate.tokenizer import load_tokenizer
 from blocks.rephrase.rephrase import Rephrase
-from blocks.rephrase.verify import ALWAYS, run_rules
 from blocks.shards.folder import RunError
 from blocks.shards.plan import check_columns
 from blocks.shards.rows import BadRow, read_rows

@@ -3,7 +3,8 @@
     python pipelines/verify.py --input 'runs/mine/shards/table/*.parquet' --output runs/checked --checks table,equations
 
 Every row goes, with its `checks`, to shards/ or, with the first check that it does not pass as reason, to rejected/;
-summary.json has the counts and the distribution of every value. No model is asked.
+summary.json has the counts and the distribution of every value. No model is asked. With `--scores RUN` a judge's scores
+are joined to the rows, and `--where 'judge_score >= 4'` keeps the good ones.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from blocks.execute import arguments
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_summary
-from blocks.rephrase.schema import REPHRASED_SCHEMA, SOURCE
-from blocks.rephrase.verify import CHECKS, Verify, describe, rules_by_hand
-from blocks.shards.folder import RunFolder
+from blocks.filters.verify import CHECKS, NEED_SOURCE, Verify, describe, rules_by_hand
+from blocks.judge.choose import JUDGED_SCHEMA
+from blocks.rephrase.schema import REPHRASED_SCHEMA
+from blocks.shards.chunk import SOURCE
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
 from blocks.shards.rows import schema_of
@@ -34,7 +37,7 @@ from blocks.shards.write import WriteShards
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
 
-SCORES = ("judge_score", "judge_feedback")
+SCORES = ("judge_score", "judge_feedback", "judge_rubric", "judge_model")
 """What `--scores` joins to the rows."""
 
 
@@ -42,7 +45,10 @@ SCORES = ("judge_score", "judge_feedback")
 def verify(
     input: arguments.Input,
     output: arguments.Output,
-    checks: Annotated[str, typer.Option(help=f"Separated by commas: {', '.join(CHECKS)}.")],
+    checks: Annotated[
+        str,
+        typer.Option(help=f"Separated by commas: {', '.join(CHECKS)}. May be left out with --scores: `checks` stay."),
+    ] = "",
     thresholds: Annotated[
         str | None, typer.Option(help='JSON by check, such as \'{"numbers": {"min_grounded": 0.8}}\'.')
     ] = None,
@@ -52,8 +58,8 @@ def verify(
     scores: Annotated[
         str | None,
         typer.Option(
-            help="Run folder of pipelines/judge.py over this input: fills judge_score and judge_feedback, which "
-            "--where can use.",
+            help="Run folder of pipelines/judge.py over this input: fills judge_score, judge_feedback, judge_rubric "
+            "and judge_model, which --where can use.",
             rich_help_panel=arguments.IN,
         ),
     ] = None,
@@ -79,17 +85,22 @@ def verify(
         pins = dict(former.pins) if former and former.config["input"] == input else {"input": pin(input)}
         files = list_files(pins["input"])
         table = SideTable(RunFolder.at(scores), SCORES) if scores else None
-        if table:
-            table.check(files)
+        scored_by = table.check(files) if table else None
         filters = [parse_where(text) for text in where or []]
         filtered = [found.column for found in filters if not table or found.column not in SCORES]
         check_columns(files, [text_column, *filtered, *([source_column] if source_column else [])])
         names = [name.strip() for name in checks.split(",") if name.strip()]
-        rules = rules_by_hand(names, json_object(thresholds, "--thresholds"), verdict)
+        rules = rules_by_hand(names, json_object(thresholds, "--thresholds"), verdict) if names or not table else []
+        shape = schema_of(files)
+        if not source_column and SOURCE not in shape.names and (blind := [n for n in names if n in NEED_SOURCE]):
+            raise RunError(
+                f"{', '.join(blind)} hold a text against the one it was made from: give its column as --source-column"
+            )
 
         # What is verified becomes `text`, what it was made from `source_text`, and all other columns stay.
-        own = {"text", "checks", id_column, text_column, source_column, *(SCORES if table else ())}
-        kept = [field for field in schema_of(files) if field.name not in own]
+        measured = ("checks",) if rules else ()
+        own = {"id", "text", id_column, text_column, source_column, *measured, *(SCORES if table else ())}
+        kept = [field for field in shape if field.name not in own]
         columns = {field.name: field.name for field in kept}
         own_fields = [pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)]
         if source_column:
@@ -97,8 +108,10 @@ def verify(
             own_fields.append(pa.field(SOURCE, pa.string()))
         if table:
             columns |= {name: name for name in SCORES}
-        further = ["checks", *(SCORES if table else ())]
-        schema = pa.schema([*own_fields, *kept, *(REPHRASED_SCHEMA.field(name) for name in further)])
+        further = [REPHRASED_SCHEMA.field(name) for name in measured]
+        if table:
+            further += [pa.field(name, JUDGED_SCHEMA.field(name).type) for name in SCORES]
+        schema = pa.schema([*own_fields, *kept, *further])
 
         fingerprint: dict[str, Any] = {
             "input": input,
@@ -106,7 +119,7 @@ def verify(
             "source_column": source_column,
             "id_column": id_column,
             "where": where or [],
-            "scores": scores,
+            "scores": f"{scores} {scored_by}" if table else None,
             "checks": describe(rules),
             "chunk_size": chunk_size,
             "shard_format": shard_format,
@@ -120,7 +133,7 @@ def verify(
             for part, _ in run.pending_passes():
                 steps = [
                     ReadUnits(part, chunk_size, text_column, id_column, filters, columns, joined=table),
-                    Verify({}, rules),
+                    *([Verify({}, rules)] if rules else []),
                     WriteShards(part, schema, shard_format),
                 ]
                 run.execute(part, steps, workers, workers)

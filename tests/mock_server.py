@@ -39,7 +39,7 @@ SAYINGS = {
         "**Answer:** Eddystone is the higher one, with 49 m against the 35 m of Bell Rock."
     ),
     "torn": "| Lighthouse | Built |\n|---|---|\n| Bell Rock | 1810 | 35 |\n\nQuestion: Which one?\nAnswer: Bell Rock.",
-    "tagged": "<analysis>\nIt is short.\n</analysis>\n\n<rewrite>\nA better text.\n</rewrite>\nDone.",
+    "tagged": "<analysis>\nIt goes into <rewrite> tags.\n</analysis>\n\n<rewrite>\nA better text.\n</rewrite>\nDone.",
     "address": "Write to jane.doe@company.org or look at 203.0.114.7 for more.",
     "think": "<think>Let me see.</think>The answer of a thinker.",
 }
@@ -50,7 +50,8 @@ def judge(prompt: str) -> str:
     output = prompt.partition("<output>")[2].partition("</output>")[0]
     scripted = re.search(r"MOCK-SCORE-(\w+)", output)
     score = scripted[1] if scripted else str(1 + xxhash.xxh3_64_intdigest(output.encode()) % 3)
-    feedback = f"<feedback>\nIt has {len(output.split())} words.\n</feedback>"
+    quoted = " It names 203.0.114.7." if "203.0.114.7" in output else ""
+    feedback = f"<feedback>\nIt has {len(output.split())} words.{quoted}\n</feedback>"
     return feedback if score == "none" else f"{feedback}\n<score>\n{score}\n</score>"
 
 

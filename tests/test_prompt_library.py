@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from blocks.filters.verify import run_rules, verify
 from blocks.generate.prompts import PLACEHOLDER, PROMPTS, known_prompts, load_prompt, load_wordings
 from blocks.rephrase.sections import parse_sections
-from blocks.rephrase.verify import run_rules, verify
 
 KNOWN = {prompt.name: prompt for prompt in known_prompts()}
 WORDINGS = [wording for name in KNOWN for wording in load_wordings(name)]

@@ -47,7 +47,7 @@ def show_routing(console: Console, report: Mapping[str, Mapping[str, Any]], rout
     """
     documents = max((found["suits"] + sum(found["spared"].values()) for found in report.values()), default=0)
     spared = sum(sum(found["spared"].values()) for found in report.values())
-    if not documents:
+    if not documents or (route == "all" and not spared):
         return
     share = spared / (documents * len(report))
     does = "saves" if route == "auto" else "would save"
@@ -62,7 +62,8 @@ def show_routing(console: Console, report: Mapping[str, Mapping[str, Any]], rout
 
 def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -> None:
     """Print the balances, reasons, tokens and where the shards are."""
-    table = Table(title=f"{folder.output}{'' if summary['complete'] else '  (not complete)'}", title_justify="left")
+    console.print(f"{folder.output}{'' if summary['complete'] else '  (not complete)'}", soft_wrap=True)
+    table = Table()
     table.add_column("")
     table.add_column("count", justify="right")
     for name in ("read", "done"):
@@ -73,12 +74,15 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
         table.add_row(f"samples written: {name or 'documents'}", f"{count:,}")
     for kind in ("rejected", "failed"):
         for reason, count in summary[kind].items():
-            table.add_row(f"{kind}: {reason}", f"{count:,}")
+            by = " by check" if reason in summary["checks"] else ""
+            table.add_row(f"{kind}{by}: {reason}", f"{count:,}")
     for name, check in summary["checks"].items():
         if check["flagged"]:
-            table.add_row(f"flagged: {name}", f"{check['flagged']:,}")
+            table.add_row(f"flagged by check: {name}", f"{check['flagged']:,}")
     for name, reasons in summary["spared"].items():
         table.add_row(f"not asked for: {name}", f"{sum(reasons.values()):,}")
+    if cut := summary["judge_input_cut"]:
+        table.add_row("sources cut for the judge", f"{cut:,}")
     if replaced := summary["pii_replaced"]:
         table.add_row("samples with addresses replaced", f"{replaced:,}")
     if broken := summary["special_tokens_broken_up"]:
@@ -94,7 +98,8 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
         of = f"{alarm['format']}: " if alarm["format"] else ""
         console.print(Text(f"alarm: {of}{alarm['text']}", style="bold yellow"), soft_wrap=True)
     console.print(f"shards:   {folder.output}/shards/", highlight=False, soft_wrap=True)
-    console.print(f"rejected: {folder.output}/rejected/", highlight=False, soft_wrap=True)
+    if summary["rejected"] or summary["failed"]:
+        console.print(f"rejected: {folder.output}/rejected/", highlight=False, soft_wrap=True)
     console.print(f"summary:  {folder.output}/summary.json", highlight=False, soft_wrap=True)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from blocks.execute.arguments import OWN_FIELDS
 from blocks.execute.options import json_object
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import SPEED_ONLY, Model, choose_model
@@ -32,7 +33,10 @@ JUDGED_SCHEMA = pa.schema(
 )
 """A row of the side table: what a judge says about one sample."""
 
-IN_A_PIPELINE: dict[str, type | tuple[type, ...]] = {
+SAMPLED = ("temperature", "top_p", "top_k")
+"""What `sampling` may hold."""
+
+IN_A_PIPELINE: dict[str, type] = {
     "rubric": str,
     "keep": int,
     "server": str,
@@ -174,14 +178,28 @@ def judge_in_pipeline(text: str, columns: Collection[str], pinned: str | None = 
     for key, value in options.items():
         if key not in IN_A_PIPELINE:
             raise RunError(f"--judge has no {key!r}; it has {', '.join(IN_A_PIPELINE)}")
-        if not isinstance(value, IN_A_PIPELINE[key]):
+        if type(value) is not IN_A_PIPELINE[key]:
             raise RunError(f"--judge: {key!r} cannot be {value!r}")
+    if options.get("max_tokens", 1) < 1:
+        raise RunError("--judge: 'max_tokens' must be at least 1")
     if "rubric" not in options:
         raise RunError('--judge needs a rubric, such as \'{"rubric": "faithfulness"}\'')
+    for key, value in options.get("sampling", {}).items():
+        if key not in SAMPLED or not (value is None or type(value) in (int, float)):
+            raise RunError(
+                f"--judge: 'sampling' has {', '.join(SAMPLED)}, which are numbers or null; not {key}: {value!r}"
+            )
+    for key in options.get("extra_body", {}):
+        if key in OWN_FIELDS:
+            raise RunError(f"--judge: 'extra_body' must not hold {key!r}")
     if "endpoint" in options:
         options.setdefault("server", "endpoint")
-    options.setdefault("keep", load_rubric(options["rubric"]).keep)
-    chosen = choose_judge(**options, pinned=pinned)
+    try:
+        chosen = choose_judge(**options, pinned=pinned)
+    except RunError as error:
+        raise RunError(f"--judge: {error}") from error
+    if "keep" not in options:
+        chosen = replace(chosen, keep=chosen.rubric.keep)
     if missing := [name for name in chosen.rubric.columns if name not in columns]:
         raise RunError(
             f"the rubric {chosen.rubric.name} wants {', '.join(missing)}, which samples of this pipeline do not have; "

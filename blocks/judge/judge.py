@@ -20,7 +20,7 @@ from blocks.generate.generate import Ask, Generate
 from blocks.generate.tokenizer import TokenCounter
 from blocks.judge.flow import Judgement, judge_prompt, parse_judgement
 from blocks.judge.rubric import Rubric
-from blocks.shards.chunk import Refusal, chunk_of, format_of
+from blocks.shards.chunk import Refusal, chunk_of, format_of, written_by_model
 
 MAX_TOKENS = 1000
 """Longest answer, as in the flow-judge package."""
@@ -120,7 +120,7 @@ class Judge(Generate):
         return {"messages": [{"role": "user", "content": judge_prompt(self.rubric, texts, output)}]}, cut
 
     def _text(self, sample: Document, column: str) -> str:
-        value = sample.text if column == "text" else sample.metadata.get(column)
+        value = written_by_model(sample) if column == "text" else sample.metadata.get(column)
         if value is None:
             raise Rejected("no_judge_input", f"there is no {column}")
         return self.tokenizer.neutralise(str(value))[0]

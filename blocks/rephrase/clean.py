@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from blocks.filters.checks.text import runs
 from blocks.generate.budget import SENTENCE_END
 from blocks.generate.prompts import PLACEHOLDER
-from blocks.rephrase.checks.text import runs
 
 Reason = Literal["empty", "prompt_echo", "refusal"]
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from blocks.rephrase.checks.language import language_of
-from blocks.rephrase.checks.text import words as words_of
-from blocks.rephrase.checks.tutorial import AFTER_NOUNS, VERBS
+from blocks.filters.checks.language import language_of
+from blocks.filters.checks.text import words as words_of
+from blocks.filters.checks.tutorial import AFTER_NOUNS, VERBS
 
 VERSION = 1
 """Raise it when a feature counts differently: it is part of a run's fingerprint."""

@@ -27,9 +27,8 @@ from blocks.rephrase.clean import clean, trim_to_sentence
 from blocks.rephrase.features import features
 from blocks.rephrase.route import Route, suits
 from blocks.rephrase.route import describe as describe_route
-from blocks.rephrase.schema import ANSWER, SOURCE
-from blocks.rephrase.sections import parse_sections, section
-from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, chunk_of
+from blocks.rephrase.sections import parse_sections, section, text_of
+from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, SOURCE, Refusal, chunk_of
 
 LongDocuments = Literal["truncate", "split", "skip"]
 TruncatedOutput = Literal["reject", "keep", "trim"]
@@ -78,6 +77,8 @@ class Rephrase(Generate):
         truncated_output: an answer that hit `max_tokens` is rejected, kept, or trimmed to its last whole sentence.
         routes: what each format asks of a document, see `parse_routes`; none asks every prompt about every document,
             as published.
+        room: tokens that a document (or a piece) may have, so that formats which are added to a run later see the same
+            text; None is what the longest of these prompts leaves.
         model_revision: recorded with every sample.
         generate: further arguments of `Generate`.
     """
@@ -97,6 +98,7 @@ class Rephrase(Generate):
         long_documents: LongDocuments = "truncate",
         truncated_output: TruncatedOutput = "reject",
         routes: Mapping[str, Route] | None = None,
+        room: int | None = None,
         model_revision: str | None = None,
         **generate: Any,
     ) -> None:
@@ -114,7 +116,8 @@ class Rephrase(Generate):
         self.layout: Layout = layout
         self.long_documents = long_documents
         self.truncated_output = truncated_output
-        self.routes = dict(routes or {})
+        self.routes = {name: route for name, route in (routes or {}).items() if name in self.formats}
+        self._room = room
         self.model_revision = model_revision
 
     def answer_tokens(self, prompt: Prompt) -> int:
@@ -123,12 +126,12 @@ class Rephrase(Generate):
 
     @cached_property
     def room(self) -> int:
-        """Tokens that a document (or a piece) may have: what the longest of the prompts leaves.
+        """Tokens that a document (or a piece) may have.
 
         Raises:
-            ValueError: nothing is left; the message carries the arithmetic.
+            ValueError: the prompts leave less, or nothing; the message carries the arithmetic.
         """
-        return min(
+        left = min(
             document_room(
                 prompt,
                 self.layout,
@@ -139,6 +142,12 @@ class Rephrase(Generate):
             )
             for prompt in self.prompts
         )
+        if self._room is not None and left < self._room:
+            raise ValueError(
+                f"the prompts leave {left:,} tokens for a document, and this run has given the other formats "
+                f"{self._room:,}: give these formats an --output of their own"
+            )
+        return left if self._room is None else self._room
 
     def describe(self) -> dict[str, str]:
         """What shapes the samples of each format, as one line that is the same for the same prompts."""
@@ -256,7 +265,7 @@ class Rephrase(Generate):
             return "", "content_filter" if answer.finish_reason == "content_filter" else "odd_finish_reason"
         if answer.finish_reason == "length" and self.truncated_output == "reject":
             return "", "cut_off"
-        said = section(answer.text, sections.text) if sections.text else answer.text
+        said = text_of(answer.text, sections) if sections.text else answer.text
         if said is None:
             return "", f"no_{sections.text}" if answer.text.strip() else "empty"
         cleaned = clean(said, prompt.text)

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SOURCE = "source_text"
-"""The metadata key under which a sample carries the text it was made from, as the model saw it; written on request."""
-
-ANSWER = "answer_text"
-"""The metadata key of what the model wrote, where a sample's text holds more than that; it is not written."""
-
 REPHRASED_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # {source_id}/{format} or {source_id}/{piece}/{format}

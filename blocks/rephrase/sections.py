@@ -49,6 +49,15 @@ def parse_sections(prompt: Prompt) -> Sections:
     return Sections(tags.get("text", ""), tags.get("reasoning", ""), joined is not None)
 
 
+def text_of(answer: str, sections: Sections) -> str | None:
+    """The part of an answer that is the text; None when its tag is missing. Deliberations may name that tag, too."""
+    if sections.reasoning:
+        _, closed, behind = answer.partition(f"</{sections.reasoning}>")
+        if closed and (found := section(behind, sections.text)) is not None:
+            return found
+    return section(answer, sections.text)
+
+
 def section(answer: str, tag: str) -> str | None:
     """What stands between `<tag>` and the last `</tag>`, or the end when it is not closed; None without the tag."""
     _, opened, rest = answer.partition(f"<{tag}>")

@@ -31,7 +31,10 @@ ADVICE = {
     "contaminated": "many documents hold text of an evaluation set: see rejected/ for which one",
     "document_too_long": "see --long-documents, or use a model with a longer context",
 }
-"""What to do about a reason; about others, to look at what was rejected."""
+"""What to do about a reason."""
+
+LOW_SCORES = "read some with the judge's feedback: is the prompt, the model or the rubric to blame?"
+LOOK = "look at some of them, in rejected/ or by their `checks`"
 
 
 def find_alarms(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -49,7 +52,8 @@ def find_alarms(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _documents(documents: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if documents["read"] >= COMPARED:
         for reason, count in documents["rejected"].items():
-            yield from _share("", reason, count, documents["read"], REJECTED_LIMIT, "of the documents are rejected")
+            if reason != "no_format_suits":  # that is what --route is for
+                yield from _share("", reason, count, documents["read"], REJECTED_LIMIT, "of the documents are rejected")
 
 
 def _samples(samples: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -80,7 +84,7 @@ def _diversity(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _share(name: str, reason: str, count: int, total: int, limit: float, what: str) -> Iterator[dict[str, Any]]:
     if count > limit * total:
-        advice = ADVICE.get(reason, "look at some of them, in rejected/ or by their `checks`")
+        advice = ADVICE.get(reason, LOW_SCORES if reason.startswith("judge_") else LOOK)
         text = f"{count / total:.0%} {what}: {reason} (limit {limit:.0%}); {advice}"
         yield _alarm(name, reason, count / total, limit, text)
 

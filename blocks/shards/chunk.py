@@ -1,6 +1,6 @@
 """An open chunk: the ledger of what happened to each of its documents, from reading to commit.
 
-Every document carries its *lineage* in `metadata["lineage"]`, a plain string that any datatrove step passes on:
+Every document carries its *lineage* in `metadata[LINEAGE]`, a plain string that any datatrove step passes on:
 `00003-00001:17` is row 17 of chunk 1 of unit 3, and `00003-00001:17/2` is the third document that a `Generate` step
 made of it. The ledger knows every lineage that is alive. A sample is written, rejected or failed; what is still alive
 when the chunk is committed was dropped by a step in between and is recorded as such. A lineage that was never handed
@@ -11,12 +11,13 @@ Steps of one task run in several threads of one process and find their chunk her
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from datatrove.data import Document
 
@@ -25,14 +26,22 @@ from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.journal import Journal, flush_journals
 from blocks.shards.tally import Tally
 
-LINEAGE = "lineage"
-"""The metadata key that ties a document to the row it came from."""
+LINEAGE = "finemill/lineage"
+"""The metadata key that ties a document to the row it came from; no column has such a name."""
 
 FORMAT = "format"
 """The metadata key that names the kind of a sample; balances and shards are kept by it."""
 
+SOURCE = "source_text"
+"""The metadata key of the text that a sample was made from, as the model saw it; written on request."""
+
+ANSWER = "finemill/answer"
+"""The metadata key of what the model wrote, where a sample's text holds more than that; it is not written."""
+
 DROPPED = "dropped_by_pipeline"
 """The reason of documents that vanished in a step between reader and commit."""
+
+_FOLDER_NAME = re.compile(r"\w[\w.+-]{0,63}")
 
 
 @dataclass
@@ -188,8 +197,15 @@ _lock = threading.Lock()
 
 
 def format_of(document: Document) -> str:
-    """The kind of a sample; empty when its steps do not tell."""
-    return document.metadata.get(FORMAT) or ""
+    """The kind of a sample; empty when nothing tells, or what tells cannot name a folder, as `text/html`."""
+    name: Any = document.metadata.get(FORMAT)
+    return name if isinstance(name, str) and _FOLDER_NAME.fullmatch(name) else ""
+
+
+def written_by_model(document: Document) -> str:
+    """What the model wrote of a sample: what is to be measured and judged."""
+    answer: str | None = document.metadata.get(ANSWER)
+    return answer or document.text
 
 
 def is_document(lineage: str) -> bool:

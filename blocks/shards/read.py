@@ -21,6 +21,7 @@ from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import Unit, check_chunk_size, load_plan
 from blocks.shards.rows import BadRow, read_rows
 from blocks.shards.side_table import SideTable
+from blocks.shards.source import InputFile
 from blocks.shards.where import Where
 
 MAX_UNREADABLE = 0.05
@@ -42,7 +43,7 @@ class ReadUnits(PipelineStep):
         where: rows must match all of these.
         columns: further columns to keep in the documents' metadata, for steps that need them; a mapping keeps them
             under other names.
-        source_dataset: what `metadata["source_dataset"]` says.
+        source_dataset: what `metadata["source_dataset"]` says; None leaves a column of that name as it is.
         joined: a side table whose columns are added to the rows, before `where` looks at them; null where it has none.
     """
 
@@ -84,7 +85,7 @@ class ReadUnits(PipelineStep):
         k = next(k for k in range(len(done) + 1) if k not in done)
         start = unit.start + k * self.chunk_size
         found = read_rows(unit.file, start, unit.stop, self._needed())
-        rows = _with_end(found if self.joined is None else self._join(found, self.joined.rows_of(unit.file)))
+        rows = _with_end(found if self.joined is None else self._join(found, self.joined, unit.file, start))
         chunk: OpenChunk | None = None
         for offset, (row, is_last) in enumerate(rows, start=k * self.chunk_size):
             number, place = divmod(offset, self.chunk_size)
@@ -101,13 +102,19 @@ class ReadUnits(PipelineStep):
                 chunk = None
 
     def _join(
-        self, rows: Iterator[dict[str, Any] | BadRow], further: Mapping[str, Mapping[str, Any]]
+        self, rows: Iterator[dict[str, Any] | BadRow], table: SideTable, file: InputFile, start: int
     ) -> Iterator[dict[str, Any] | BadRow]:
-        nothing = dict.fromkeys(self.joined.columns if self.joined else ())
-        for row in rows:
+        further, nothing = table.rows_of(file), dict.fromkeys(table.columns)
+        for number, row in enumerate(rows, start):
             if isinstance(row, dict):
-                row |= further.get(str(row.get(self.id_column)), nothing)
+                # By the ids that a reader like this one gave them; the first one if they repeat an id of their chunk.
+                name = self._id(row, f"{file.name}:{number}")
+                row |= further.get(f"{name}#{number}") or further.get(name, nothing)
             yield row
+
+    def _id(self, row: Mapping[str, Any], position: str) -> str:
+        found = row.get(self.id_column)
+        return position if found is None or found == "" else str(found)
 
     def _needed(self) -> list[str]:
         return list(dict.fromkeys([self.text_column, self.id_column, *(w.column for w in self.where), *self.columns]))
@@ -125,8 +132,7 @@ class ReadUnits(PipelineStep):
         if not all(where(row) for where in self.where):
             chunk.exclude()
             return None
-        found = row.get(self.id_column)
-        document_id = position if found is None or found == "" else str(found)
+        document_id = self._id(row, position)
         while document_id in ids:
             document_id = f"{document_id}#{unit.start + offset}"
         ids.add(document_id)
@@ -136,7 +142,9 @@ class ReadUnits(PipelineStep):
             chunk.refuse_row(place, Refusal(reason, id=document_id, raw="" if text is None else str(text)))
             return None
         metadata = {key: row[name] for name, key in self.columns.items() if name in row}
-        metadata |= {"source_dataset": self.source_dataset, LINEAGE: chunk.hand_out(place, document_id)}
+        if self.source_dataset is not None:
+            metadata["source_dataset"] = self.source_dataset
+        metadata[LINEAGE] = chunk.hand_out(place, document_id)
         return Document(text=text, id=document_id, metadata=metadata)
 
     def _judge(self, unit: Unit, row: BadRow) -> None:

@@ -1,12 +1,13 @@
 """Side tables: columns about the rows of some files that live in a run of their own, such as a judge's scores.
 
 A run whose input were those files knows from its plan which of its shards are about which file, so a join takes one
-file's rows into memory, never the table. Rows are found by id.
+file's rows into memory, never the table. Rows are found by the id that the run's reader gave them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import fsspec
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from blocks.shards.commit import commit_path, committed_chunks, load_commit, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan
+from blocks.shards.run import load_run
 from blocks.shards.source import InputFile
 
 
@@ -31,39 +33,67 @@ class SideTable:
         self.folder, self.columns = folder, tuple(columns)
         self._latest: tuple[str, dict[str, Mapping[str, Any]]] = ("", {})  # many units share a file
 
-    def check(self, files: Sequence[InputFile]) -> None:
-        """Make sure that the table is about these files.
+    def check(self, files: Sequence[InputFile]) -> str:
+        """Make sure that the table is about these files, and about all of their rows.
+
+        Returns:
+            The run's id: another run at the same path is another table.
 
         Raises:
-            RunError: there is no such run, it is not finished, or it has not read one of them.
+            RunError: there is no such run, it is not finished, or it has not read one of the files to its end.
         """
         units = load_plan(self.folder.state / "plan.jsonl")
-        planned = {unit.file.url: unit.file.size for unit in units}
-        if not planned:
-            raise RunError(f"{self.folder.output} is no run folder: {self.folder.state} has no plan")
+        planned = {unit.file.url: unit for unit in units}  # the last unit of each
+        record = load_run(self.folder)
+        if not planned or record is None:
+            raise RunError(f"{self.folder.output} is no run folder: there is no run.yaml, or no plan in its state")
         if any(pending_units(self.folder, units)):
             raise RunError(f"the run {self.folder.output} is not finished: start it again first")
         for file in files:
-            if planned.get(file.url) != file.size:
-                there = "read it when it was another" if file.url in planned else "has not read it"
+            last = planned.get(file.url)
+            if last is None or last.file.size != file.size:
+                there = "read it when it was another" if last else "has not read it"
                 raise RunError(f"{file.url}: the run {self.folder.output} {there}; start it again on this input")
+            if last.stop is not None:
+                raise RunError(
+                    f"{file.url}: the run {self.folder.output} has read {last.stop:,} of its rows; start it again with "
+                    f"a larger --limit, or none"
+                )
+        return record.id
 
     def rows_of(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
-        """The table's columns for the rows of a file, by id."""
+        """The table's columns for the rows of a file, by id.
+
+        Raises:
+            RunError: two rows have one id.
+        """
         if self._latest[0] != file.url:
             self._latest = (file.url, self._load(file))
         return self._latest[1]
 
-    def _load(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
-        units = {unit.number for unit in load_plan(self.folder.state / "plan.jsonl") if unit.file.url == file.url}
+    @cached_property
+    def _chunks(self) -> dict[str, list[str]]:
+        """Names of the committed chunks, by the file that they are about."""
         done = committed_chunks(self.folder)
+        chunks: dict[str, list[str]] = {}
+        for unit in load_plan(self.folder.state / "plan.jsonl"):
+            names = [self.folder.chunk_name(unit.number, k) for k in sorted(done.get(unit.number, ()))]
+            chunks.setdefault(unit.file.url, []).extend(names)
+        return chunks
+
+    def _load(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
         rows: dict[str, Mapping[str, Any]] = {}
-        for unit in sorted(units):
-            for k in sorted(done.get(unit, ())):
-                for shard in load_commit(commit_path(self.folder, self.folder.chunk_name(unit, k))).files:
-                    if shard.path.startswith("shards/"):
-                        for row in self._read(f"{self.folder.output}/{shard.path}"):
-                            rows[row.pop("id")] = row
+        for chunk in self._chunks.get(file.url, ()):
+            for shard in load_commit(commit_path(self.folder, chunk)).files:
+                if shard.path.startswith("shards/"):
+                    for row in self._read(f"{self.folder.output}/{shard.path}"):
+                        name = row.pop("id")
+                        if name in rows:
+                            raise RunError(
+                                f"two rows of {file.url} have the id {name!r}: what {self.folder.output} says cannot "
+                                f"be joined to them"
+                            )
+                        rows[name] = row
         return rows
 
     def _read(self, path: str) -> Iterator[dict[str, Any]]:

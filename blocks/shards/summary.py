@@ -73,6 +73,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
         "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
         "special_tokens_broken_up": total.numbers["special_tokens_broken_up"],
         "pii_replaced": total.numbers["pii_replaced"],
+        "judge_input_cut": total.numbers["judge_input_cut"],
         "chunks": chunks,
         "alarms": [],
         "spared": _spared(total.numbers),

@@ -6,7 +6,6 @@ earlier chunks is still on its way: they are committed then, also when nothing o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
@@ -15,7 +14,16 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
 from blocks.shards import meter
-from blocks.shards.chunk import LINEAGE, OpenChunk, check_streams, chunk_of, close_all, format_of, open_chunks
+from blocks.shards.chunk import (
+    LINEAGE,
+    OpenChunk,
+    check_streams,
+    chunk_of,
+    close_all,
+    format_of,
+    open_chunks,
+    written_by_model,
+)
 from blocks.shards.commit import Commit, Staging, mark_finished
 from blocks.shards.diversity import Diversity
 from blocks.shards.folder import RunError, RunFolder
@@ -33,8 +41,6 @@ REJECTED_SCHEMA = pa.schema(
     ]
 )
 """One row per document (format null) or sample that was not written; `kind` is rejected or failed, `raw` the answer."""
-
-_FOLDER_NAME = re.compile(r"\w[\w.+-]*")
 
 
 class WriteShards(PipelineStep):
@@ -126,14 +132,12 @@ class _ChunkWriter:
         name = format_of(sample) or "documents"
         shard = self._shards.get(name)
         if shard is None:
-            if not _FOLDER_NAME.fullmatch(name):
-                raise RunError(f"the format {name!r} of sample {sample.id} cannot be the name of a folder")
             shard = self._shards[name] = self._shard(f"shards/{name}", self.schema)
             if "text" in self.schema.names:  # a side table has none
                 self._diversity[shard] = Diversity()
         shard.add({**sample.metadata, "id": sample.id, "text": sample.text})
         if (diversity := self._diversity.get(shard)) is not None:
-            diversity.add(sample.text)
+            diversity.add(written_by_model(sample))
         self.chunk.write(sample)
 
     def commit(self) -> None:

@@ -23,8 +23,8 @@ from common import HERE
 
 sys.path.insert(0, str(HERE.parents[1]))
 
+from blocks.filters.verify import CHECKS, run_rules, verify
 from blocks.generate.prompts import load_prompts
-from blocks.rephrase.verify import CHECKS, run_rules, verify
 
 SIZE = 1440  # characters of 360 tokens
 SOURCE_SIZE = 3000

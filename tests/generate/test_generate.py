@@ -34,6 +34,7 @@ from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestRefused
 from blocks.generate.generate import Ask, Generate
 from blocks.generate.loop import event_loop, run_on_loop
+from blocks.shards.chunk import LINEAGE
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import extend_plan, load_plan, save_plan
 from blocks.shards.read import ReadUnits
@@ -320,7 +321,7 @@ def test_stock_reader_and_writer(mock: MockServer, tmp_path: Path) -> None:
     assert len(list(data)) == 30
     written = [json.loads(line) for line in (tmp_path / "out" / "00000.jsonl").read_text().splitlines()]
     assert [row["id"] for row in written] == [f"doc-{i}" for i in range(30)]
-    assert "lineage" not in written[0]["metadata"]
+    assert LINEAGE not in written[0]["metadata"]
 
 
 def test_a_step_runs_for_several_ranks_and_travels(mock: MockServer) -> None:

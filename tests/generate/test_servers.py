@@ -1,8 +1,8 @@
 """Managed servers, with real processes: a stand-in for vLLM is started, crashed, killed and left behind."""
 
 import contextlib
-import importlib.util
 import http.client
+import importlib.util
 import json
 import os
 import pickle

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from blocks.judge.rubric import RUBRICS, load_rubric
-from blocks.rephrase.schema import REPHRASED_SCHEMA, SOURCE
+from blocks.rephrase.schema import REPHRASED_SCHEMA
+from blocks.shards.chunk import SOURCE
 
 MINE = """---
 inputs: {question: instruction}

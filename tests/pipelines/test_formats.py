@@ -57,6 +57,19 @@ def test_the_dry_run_says_what_routing_saves(tmp_path, mock, route, says):
     assert not mock.requests()
 
 
+def test_formats_that_are_added_to_a_routed_run(tmp_path, mock):
+    rows = [{"id": f"d{n}", "text": f"{(PRICES, STORY)[n % 2]} Page {'a' * n}."} for n in range(8)]
+    assert ask(tmp_path / "fresh", mock, rows, "--route", "auto", "--formats", "faq,math").returncode == 0
+    first = ask(tmp_path / "grown", mock, rows, "--route", "auto", "--formats", "faq", "--limit", 4, "--chunk-size", 2)
+    assert first.returncode == 0, first.stdout
+    more = ask(tmp_path / "grown", mock, rows, "--route", "auto", "--formats", "faq,math", "--chunk-size", 2)
+    assert more.returncode == 0, more.stdout
+    fresh, grown = summary(tmp_path / "fresh" / "run"), summary(tmp_path / "grown" / "run")
+    assert fresh["written"] == {"faq": 8, "math": 4} and fresh["rejected"] == {}
+    for name in ("read", "done", "written", "rejected", "spared", "requests", "complete"):
+        assert grown[name] == fresh[name], name
+
+
 def test_a_route_that_cannot_be_read(tmp_path, mock):
     prompt = tmp_path / "mine.md"
     prompt.write_text("---\nroute: [length >= 3]\n---\nSay it again: [[DOCUMENT]]")
@@ -88,13 +101,35 @@ def test_wordings_are_shared_out_and_recorded(tmp_path, mock):
     shares = Counter(row["prompt_variant"] for row in made)
     assert len(shares) == 3 and min(shares.values()) >= 15
 
-    # The same documents get the same wordings: nothing is asked again after a restart, and a new run asks the same.
+    # The same documents get the same wordings: a new run asks the same, and one with another seed does not.
     asked = Counter(entry["hash"] for entry in mock.requests())
     again = finephrase("--input", tmp_path / "in.jsonl", "--output", tmp_path / "again", *endpoint(mock), "--formats", "math", "--wordings", "all")  # fmt: skip  # noqa: E501
     assert again.returncode == 0, again.stdout
     assert Counter(entry["hash"] for entry in mock.requests()) == asked + asked
+    seeded = ask(tmp_path / "seeded", mock, rows, "--formats", "math", "--wordings", "all", "--seed", 7)
+    assert seeded.returncode == 0, seeded.stdout
+    wording = {row["id"]: row["prompt_variant"] for row in made}
+    changed = [row for row in samples(tmp_path / "seeded" / "run") if row["prompt_variant"] != wording[row["id"]]]
+    assert len(changed) >= 15
     other = ask(tmp_path, mock, rows, "--formats", "math")
     assert other.returncode == 1 and "the prompt 'math' was" in other.stdout
+
+
+def test_formats_that_are_added_see_the_same_pieces(tmp_path, mock):
+    rows = [{"id": "d", "text": " ".join(f"{STORY} Part {n}." for n in range(60))}]
+    options = ["--long-documents", "split", "--context", 4096, "--keep-source"]
+    first = ask(tmp_path, mock, rows, *options, "--formats", "table")
+    assert first.returncode == 0, first.stdout
+    grown = ask(tmp_path, mock, rows, *options, "--formats", "table,summarize")  # whose instruction is shorter
+    assert grown.returncode == 0, grown.stdout
+    pieces: dict[str, set] = {}
+    for row in samples(tmp_path / "run"):
+        pieces.setdefault(row["format"], set()).add((row["piece"], row["source_text"]))
+    assert len(pieces["table"]) > 1 and pieces["table"] == pieces["summarize"]
+    (tmp_path / "longer.md").write_text("Say it again. " * 200 + "[[DOCUMENT]]")
+    more = ["--formats", "table,summarize", "--prompt", tmp_path / "longer.md"]
+    longer = ask(tmp_path, mock, rows, *options, *more)
+    assert longer.returncode == 1 and "give these formats an --output of their own" in longer.stdout
 
 
 def test_reasoning_is_kept_apart_from_the_text(tmp_path, mock):
@@ -103,7 +138,11 @@ def test_reasoning_is_kept_apart_from_the_text(tmp_path, mock):
     done = ask(tmp_path, mock, rows, "--formats", "guided_rewrite")
     assert done.returncode == 0, done.stdout
     (row,) = samples(tmp_path / "run")
-    assert (row["id"], row["text"], row["reasoning"]) == ("good/guided_rewrite", "A better text.", "It is short.")
+    assert (row["id"], row["text"], row["reasoning"]) == (
+        "good/guided_rewrite",
+        "A better text.",
+        "It goes into <rewrite> tags.",
+    )
     assert {row["id"]: row["reason"] for row in rejected(tmp_path / "run")} == {
         "bare/guided_rewrite": "no_rewrite",
         "mute/guided_rewrite": "empty",

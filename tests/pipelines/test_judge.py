@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,72 @@ def test_a_table_about_something_else_is_refused(tmp_path, mock):
         assert done.stdout.count("\n") == 1
 
 
+def test_a_join_keeps_what_the_rows_know(tmp_path, mock):
+    checks = [{"check": "faq", "value": 2.0, "verdict": "pass"}]
+    known = {"source_dataset": "crawl", "lineage": "of their own", "answer_text": "42", "checks": checks}
+    rows = [{**row, **known, "format": form} for row, form in zip(texts([3, 1]), ("text/html", None), strict=True)]
+    source = write_parquet(tmp_path / "a.parquet", rows, row_group_size=2)
+    judged = judge(mock, "--input", source, "--output", tmp_path / "judged", "--rubric", "usefulness")
+    assert judged.returncode == 0, judged.stdout
+    assert [row["format"] for row in samples(tmp_path / "judged")] == ["text/html", None]
+    done = verify("--input", source, "--output", tmp_path / "good", "--scores", tmp_path / "judged")
+    assert done.returncode == 0, done.stdout
+    scores = {"judge_feedback": "It has 5 words.", "judge_rubric": "usefulness", "judge_model": "mock"}
+    assert samples(tmp_path / "good") == [
+        {**row, **scores, "judge_score": score} for row, score in zip(rows, (3.0, 1.0), strict=True)
+    ]
+
+
+def test_scores_find_rows_whose_ids_repeat_or_are_missing(tmp_path, mock):
+    names = ["a", "a", None, "b", "", "a"]
+    rows = [{"id": name, "text": f"Text {i} MOCK-SCORE-{1 + i % 3}"} for i, name in enumerate(names)]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    assert judge(mock, "--input", source, "--output", tmp_path / "judged", "--rubric", "usefulness").returncode == 0
+    done = verify("--input", source, "--output", tmp_path / "out", "--scores", tmp_path / "judged", "--chunk-size", 4)
+    assert done.returncode == 0, done.stdout
+    assert {row["text"]: row["judge_score"] for row in samples(tmp_path / "out")} == {
+        row["text"]: 1.0 + i % 3 for i, row in enumerate(rows)
+    }
+
+    # Two chunks know nothing of each other's ids: here nobody can tell which score is whose.
+    chunks = ["--chunk-size", 2, "--rubric", "usefulness"]
+    assert judge(mock, "--input", source, "--output", tmp_path / "twice", *chunks).returncode == 0
+    done = verify("--input", source, "--output", tmp_path / "none", "--scores", tmp_path / "twice")
+    assert done.returncode == 1 and "two rows of" in done.stdout and "have the id 'a'" in done.stdout, done.stdout
+
+
+def test_a_table_that_is_another_one_or_has_read_less_is_refused(tmp_path, mock):
+    source = write_jsonl(tmp_path / "in.jsonl", texts([3, 1, 2, 3]))
+    judging = ["--input", source, "--output", tmp_path / "judged", "--rubric"]
+    joining = ["--input", source, "--output", tmp_path / "out", "--scores", tmp_path / "judged"]
+    assert judge(mock, *judging, "format", "--limit", 3).returncode == 0
+    done = verify(*joining)
+    assert done.returncode == 1 and "has read 3 of its rows" in done.stdout, done.stdout
+    assert judge(mock, *judging, "format").returncode == 0
+    assert verify(*joining).returncode == 0
+    # The same rubric on another scale of sampling is another judge.
+    other = judge(mock, *judging, "format", "--temperature", 0.5)
+    assert other.returncode == 1 and "temperature: 0.1 there, 0.5 now" in other.stdout
+    other = judge(mock, *judging, "usefulness")
+    assert other.returncode == 1 and "rubric: " in other.stdout
+
+    shutil.rmtree(tmp_path / "judged")
+    assert judge(mock, *judging, "usefulness").returncode == 0
+    done = verify(*joining)
+    assert done.returncode == 1 and "holds another run: scores: " in done.stdout, done.stdout
+
+
+def test_a_rubric_that_holds_another_column_against_the_text(tmp_path, mock):
+    rubric = tmp_path / "answered.md"
+    front = 'inputs: {question: text}\noutput: {response: answer}\nscores: {0: "No.", 1: "Yes."}\nkeep: 1'
+    rubric.write_text(f"---\n{front}\n---\nDoes the response answer the question?")
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": "q", "text": "How high is it?", "answer": "MOCK-SCORE-1 m"}])
+    arguments = ["--input", source, "--output", tmp_path / "judged", "--rubric", rubric]
+    shown = judge(mock, *arguments, "--dry-run").stdout
+    assert "<question>\\nHow high is it?\\n</question>" in shown
+    assert "<response>\\nMOCK-SCORE-1 m\\n</response>" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -171,6 +238,14 @@ def test_a_judge_in_the_pipeline(tmp_path, mock, start_mock):
     record = (tmp_path / "run" / "run.yaml").read_text()
     assert "referee" in record
 
+    # What is rejected anyway is not worth a judge.
+    checked = ["--output", tmp_path / "checked", "--formats", "summarize,table", "--judge", json.dumps(told)]
+    checked += ["--verify", '{"summarize": {"length": "off"}}']
+    done = finephrase(*arguments[:2], *endpoint(mock)[:-2], *checked)
+    assert done.returncode == 0, done.stdout
+    refused = summary(tmp_path / "checked")["rejected"]
+    assert refused["table"] == 40 and len(judging.requests()) == 80 + 40
+
     # Another threshold makes other samples.
     other = finephrase(*arguments, "--judge", json.dumps({**told, "keep": 2}), "--keep-source")
     assert other.returncode == 1 and "holds another run: judge:" in other.stdout, other.stdout
@@ -181,6 +256,11 @@ def test_a_judge_in_the_pipeline(tmp_path, mock, start_mock):
     [
         ('{"rubric": "format", "modell": "x"}', "--judge has no 'modell'"),
         ('{"keep": 3}', "--judge needs a rubric"),
+        ('{"rubric": "format", "keep": true}', "'keep' cannot be True"),
+        ('{"rubric": "format", "max_tokens": -5}', "'max_tokens' must be at least 1"),
+        ('{"rubric": "format", "sampling": {"model": "x"}}', "not model: 'x'"),
+        ('{"rubric": "format", "sampling": {"temperature": "hot"}}', "not temperature: 'hot'"),
+        ('{"rubric": "format", "extra_body": {"n": 3}}', "'extra_body' must not hold 'n'"),
         ('{"rubric": "format", "context": "long"}', "'context' cannot be 'long'"),
         ('{"rubric": "format", "keep": 9}', "has the scores 1, 2, 3, not 9"),
         ("nonsense", "there is no rubric 'nonsense'"),

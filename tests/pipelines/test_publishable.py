@@ -31,9 +31,8 @@ def test_documents_with_evaluation_items_are_rejected_before_they_cost_anything(
 
 
 def test_samples_that_know_an_evaluation_by_heart_are_rejected(tmp_path, mock):
-    source = write_jsonl(tmp_path / "in.jsonl", [{"id": "d", "text": "A text about stars. MOCK-SAY-refusal"}])
     evaluation = write_jsonl(tmp_path / "evaluation.jsonl", [{"text": "Eddystone is the higher one, with 49 m against the 35 m of Bell Rock."}])  # fmt: skip  # noqa: E501
-    write_jsonl(source, [{"id": "d", "text": "A text about stars. MOCK-SAY-table"}])
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": "d", "text": "A text about stars. MOCK-SAY-table"}])
     arguments = ["--input", source, "--output", tmp_path / "run", "--formats", "table", *endpoint(mock)]
     done = finephrase(*arguments, "--decontaminate", evaluation)
     assert done.returncode == 0, done.stdout
@@ -45,10 +44,18 @@ def test_samples_that_know_an_evaluation_by_heart_are_rejected(tmp_path, mock):
 def test_evaluation_sets_are_looked_at_before_anything_starts(tmp_path, mock):
     source = write_jsonl(tmp_path / "in.jsonl", documents(1))
     odd = write_jsonl(tmp_path / "odd.jsonl", [{"title": "x"}])
-    for path, message in ((tmp_path / "none.jsonl", "--decontaminate"), (odd, "no column with a question")):
+    short = write_jsonl(tmp_path / "short.jsonl", [{"question": "Why?"}])
+    for path, message in (
+        (tmp_path / "none.jsonl", "--decontaminate"),
+        (odd, "no column with a question"),
+        (short, "none of its 1 items has 12 words"),
+    ):
         done = finephrase("--input", source, "--output", tmp_path / "run", *endpoint(mock), "--decontaminate", path)
         assert done.returncode == 1 and message in done.stdout and done.stdout.count("\n") == 1, done.stdout
     assert not mock.requests()
+    # The folder is not spoilt by any of them.
+    done = finephrase("--input", source, "--output", tmp_path / "run", *endpoint(mock))
+    assert done.returncode == 0, done.stdout
 
 
 def test_addresses_are_replaced_in_all_that_is_written(tmp_path, mock):
@@ -58,14 +65,18 @@ def test_addresses_are_replaced_in_all_that_is_written(tmp_path, mock):
     ]
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     arguments = ["--input", source, "--output", tmp_path / "run", "--formats", "faq", "--keep-source", *endpoint(mock)]
-    done = finephrase(*arguments, "--pii")
+    judging = json.dumps({"rubric": "format", "keep": 1, "endpoint": mock.url, "tokenizer": "none"})
+    done = finephrase(*arguments, "--pii", "--judge", judging)
     assert done.returncode == 0, done.stdout
     first, _ = samples(tmp_path / "run")
+    assert first["judge_feedback"].endswith("It names 192.0.2.1.")
     assert first["text"] == "Write to email@example.com or look at 192.0.2.1 for more."
     assert first["source_text"].startswith("About ships, by email@example.com.")
     assert summary(tmp_path / "run")["pii_replaced"] == 1 and "addresses replaced" in done.stdout
-    other = finephrase(*arguments)
+    other = finephrase(*arguments, "--judge", judging)
     assert other.returncode == 1 and "pii: True there, False now" in other.stdout
+    other = finephrase(*[argument for argument in arguments if argument != "--keep-source"], "--pii")
+    assert "keep_source: True there, False now" in other.stdout
 
 
 def test_alarms_are_printed_and_in_the_summary(tmp_path, mock):

@@ -81,7 +81,7 @@ def test_texts_that_are_there_already(tmp_path):
     flagged = verify(*arguments, "--output", tmp_path / "flagged", "--verdict", "flag", "--shard-format", "jsonl")
     assert flagged.returncode == 0, flagged.stdout
     assert summary(tmp_path / "flagged")["written"] == {"": 3}
-    assert "flagged: table_answer" in flagged.stdout
+    assert "flagged by check: table_answer" in flagged.stdout
 
 
 def test_json_lines_of_several_shapes(tmp_path):
@@ -102,6 +102,11 @@ def test_json_lines_of_several_shapes(tmp_path):
         (["--checks", "table", "--thresholds", '{"table": {"rows": 2}}'], "no threshold 'rows'"),
         (["--checks", "table", "--text-column", "body"], "no column 'body'"),
         (["--checks", ""], "at least one check"),
+        (
+            ["--checks", "length", "--thresholds", '{"length": {"min_words": "ten"}}'],
+            "'min_words' of the check 'length' must be a number",
+        ),
+        (["--checks", "table,copying"], "copying hold a text against the one it was made from"),
     ],
 )
 def test_mistakes_are_one_clear_line(tmp_path, arguments, said):

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from blocks.shards.alarms import find_alarms
 from blocks.shards.commit import load_commits
 from blocks.shards.plan import load_plan
 from blocks.shards.run import RunRecord
@@ -67,6 +68,14 @@ def test_documents_and_failures(tmp_path):
     alarms = raised(summary)
     assert set(alarms) == {("", "empty_text"), ("faq", "failed")}
     assert alarms["", "empty_text"]["value"] == round(70 / 204, 4)
+
+
+def test_what_was_asked_for_is_no_alarm_and_low_scores_have_advice_of_their_own():
+    samples = {"requested": {"faq": 200}, "rejected": {"faq": {"judge_usefulness": 90}}, "failed": {}}
+    documents = {"read": 200, "rejected": {"no_format_suits": 150, "document_too_long": 60}}
+    found = find_alarms({"documents": documents, "samples": samples, "checks": {}, "diversity": {}})
+    assert [alarm["measure"] for alarm in found] == ["document_too_long", "judge_usefulness"]
+    assert "the judge's feedback" in found[1]["text"]
 
 
 def test_few_samples_say_nothing(tmp_path):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from blocks.shards.chunk import LINEAGE
 from blocks.shards.commit import Commit, committed_chunks, finished_units, load_commits
 from blocks.shards.folder import RunError
 from blocks.shards.plan import load_plan
@@ -336,7 +337,7 @@ def test_columns_reach_the_metadata(tmp_path):
     found = []
     folder = planned(tmp_path / "run", path, 2)
     execute(folder, 2, [Echo(before=lambda d: found.append(d.metadata))], columns=["url", "none"], source_dataset="set")
-    assert found == [{"url": "u", "source_dataset": "set", "lineage": "00000-00000:0"}]
+    assert found == [{"url": "u", "source_dataset": "set", LINEAGE: "00000-00000:0"}]
 
 
 def test_too_many_unreadable_rows_stop_the_task(tmp_path):
