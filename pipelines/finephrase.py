@@ -61,7 +61,11 @@ def finephrase(
     where: arguments.WhereFilters = None,
     limit: arguments.Limit = None,
     formats: Annotated[
-        str, typer.Option(help="Built-in prompts, separated by commas; 'none' for none.", rich_help_panel=ASK)
+        str,
+        typer.Option(
+            help="Built-in prompts (see pipelines/prompts.py list), separated by commas; 'none' for none.",
+            rich_help_panel=ASK,
+        ),
     ] = "faq,math,table,tutorial",
     prompt: Annotated[
         list[str] | None,
@@ -125,21 +129,21 @@ def finephrase(
     judge: Annotated[
         str | None,
         typer.Option(
-            help="Rubric to judge samples by before they are written, or JSON with rubric, keep and the judge's "
-            "model, server, endpoint, …; see prompts/README.md.",
+            help="Rubric to judge samples by before they are written (starts a second vLLM, with Flow Judge), or JSON "
+            "with rubric, keep and the judge's model, server, endpoint, …; see prompts/README.md.",
             rich_help_panel=KEEP,
         ),
     ] = None,
     decontaminate: Annotated[
         list[str] | None,
         typer.Option(
-            help="Evaluation set (JSON Lines or Parquet): documents and samples that share 12 words in a row with it "
+            help="Evaluation set, local, s3:// or hf://: documents and samples that share 12 words in a row with it "
             "are rejected. Repeatable.",
             rich_help_panel=KEEP,
         ),
     ] = None,
     pii: Annotated[
-        bool, typer.Option("--pii", help="Replace email and IP addresses in what is written.", rich_help_panel=KEEP)
+        bool, typer.Option("--pii", help="Replace email and IPv4 addresses in what is written.", rich_help_panel=KEEP)
     ] = False,
     keep_source: Annotated[
         bool,

@@ -4,7 +4,7 @@
     python pipelines/prompts.py render math.story --input demo/documents.jsonl --row 3
 
 What `render` prints comes from the step that asks the model, `Rephrase`, so that special tokens are broken up and long
-documents are cut as in a run. No model is asked.
+documents are cut as in a run of this prompt alone. No model is asked.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ def list_prompts(
             table.add_column(title, overflow="fold")
         for prompt in prompts:
             if family in (None, prompt.family):
-                low, high = prompt.extra["length_ratio"]
+                ratio = prompt.extra.get("length_ratio")
+                length = "{:g} – {:g}".format(*ratio) if ratio else ""
                 table.add_row(
-                    *(prompt.name, prompt.family, str(len(load_wordings(prompt.name))), f"{low:g} – {high:g}"),
+                    *(prompt.name, prompt.family, str(len(load_wordings(prompt.name))), length),
                     *(_checks(prompt), prompt.source.removesuffix("; our wording")),
                 )
         console.print(table, highlight=False)

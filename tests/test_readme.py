@@ -99,6 +99,9 @@ def test_endpoint_command(checkout, mock):
     run(line.replace("judge_score >= 4", "judge_score >= 3"), checkout)  # this judge gives no more
     result = summary(checkout / "runs/good")
     assert result["read"] == scores.count(3) and result["documents"]["excluded"] == 40 - scores.count(3)
+    (reading,) = (block for block in blocks("python") if "pyarrow" in block)
+    (checkout / "reading.py").write_text(f"{reading}print(len(rows), len(sound))\n")
+    assert run("python reading.py", checkout) == "40 40\n"  # --verify off: nothing was measured
 
 
 def test_prompts_commands(checkout):
@@ -137,7 +140,7 @@ def test_vllm_commands(checkout, hub, tmp_path):
 
 
 def test_example_script(checkout, mock):
-    (example,) = blocks("python")
+    (example,) = (block for block in blocks("python") if "class" in block)
     assert example.count("\n    pipeline = [") == 1
     script = checkout / "mine.py"
     script.write_text(example.replace("http://localhost:8000", mock.url))

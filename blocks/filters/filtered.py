@@ -4,8 +4,8 @@ A stock filter that stands in a pipeline by itself drops documents without a wor
 counted as `dropped_by_pipeline`, and neither the reason nor the text is kept. Wrapped in this step it decides the same,
 but what it drops becomes a row of `rejected/` with the filter's reason, its text and what the filter noted about it.
 
-    Filtered(GopherQualityFilter())                                             # on documents, before Generate
-    Filtered(LambdaFilter(lambda s: len(s.text) > 20 or (False, "too_short")))  # on samples, after it
+    Filtered(GopherQualityFilter())      # on documents, before Generate; datatrove wants spaCy for this one
+    Filtered(LambdaFilter(lambda s: len(s.text) > 20 or (False, "too_short")))      # on samples, after it
 """
 
 from __future__ import annotations

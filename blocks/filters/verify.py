@@ -206,7 +206,8 @@ def run_rules(prompts: Iterable[Prompt], overrides: Mapping[str, Any]) -> dict[s
     by_name = {prompt.name: prompt for prompt in prompts}
     for name in overrides:
         if name not in by_name:
-            raise ValueError(f"--verify names the format {name!r}; the run has {', '.join(by_name)}")
+            there = ", ".join(by_name)
+            raise ValueError(f"--verify holds checks by format; {name!r} is no format of the run, which has {there}")
     rules = {}
     for name, prompt in by_name.items():
         try:

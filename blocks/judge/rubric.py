@@ -95,7 +95,7 @@ def load_rubric(name_or_path: str) -> Rubric:
 
 
 def _build(stem: str, front: dict[str, Any], criteria: str) -> Rubric:
-    known = ("name", "family", "description", "source", "inputs", "output", "scores", "keep")
+    known = ("name", "description", "source", "inputs", "output", "scores", "keep")
     if unknown := [key for key in front if key not in known]:
         raise ValueError(f"unknown key {unknown[0]!r} in the front matter; there are {', '.join(known)}")
     scores = front.get("scores")

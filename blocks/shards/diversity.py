@@ -129,9 +129,10 @@ class Diversity:
 
         Returns:
             `samples`; `openings` and `beginnings`: `distinct` and the `top` ones with counts; `leading_word_bits`;
-            `words`: `total`, `min`, `max` of a sample and `sizes`, samples by the power of two at or below their words;
-            `looked_at`: samples behind the rest; `near_duplicates` among them; `distinct_n`: `words` in the pool, and
-            for n = 1, 2, 3 the different n-grams and all (none reaches over the end of a sample).
+            `words` (what stands between blanks): `total`, `min`, `max` of a sample and `sizes`, samples by the power
+            of two at or below their words; `looked_at`: samples behind the rest; `near_duplicates` among them;
+            `distinct_n`: `words` in the pool, and for n = 1, 2, 3 the different n-grams and all (none reaches over the
+            end of a sample).
         """
         for text in self._kept:
             self._look_into(_hash_words(text))

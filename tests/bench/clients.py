@@ -93,7 +93,7 @@ def finemill(options: argparse.Namespace, counting: bool = False) -> Callable[[]
     return run
 
 
-def finemill_checks(options: argparse.Namespace) -> Callable[[], int]:
+def finemill_counting(options: argparse.Namespace) -> Callable[[], int]:
     """The same with every document counted."""
     return finemill(options, counting=True)
 
@@ -217,7 +217,7 @@ CLIENTS = {
     "datatrove": datatrove,
     "datatrove_checkpoints": datatrove_checkpoints,
     "finemill": finemill,
-    "finemill_checks": finemill_checks,
+    "finemill_counting": finemill_counting,
 }
 
 

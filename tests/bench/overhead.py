@@ -15,7 +15,7 @@ from statistics import median
 
 from common import run_client, scratch, server, write_documents
 
-CLIENTS = ("floor", "openai", "datatrove", "datatrove_checkpoints", "finemill", "finemill_checks")
+CLIENTS = ("floor", "openai", "datatrove", "datatrove_checkpoints", "finemill", "finemill_counting")
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
                     ("ratio_vs_datatrove", rate("finemill", "datatrove")),
                     ("ratio_vs_openai", rate("finemill", "openai")),
                     ("cpu_vs_floor", median(costs["finemill"]) / median(costs["floor"])),
-                    ("with_checks_vs_datatrove_checkpoints", rate("finemill_checks", "datatrove_checkpoints")),
+                    ("with_counting_vs_datatrove_checkpoints", rate("finemill_counting", "datatrove_checkpoints")),
                 ):
                     ratios.setdefault(key, []).append(value)
     print()

@@ -79,7 +79,7 @@ def test_a_run_changes_the_checks_of_a_prompt():
     plain, changed = run_rules([prompt], {}), run_rules([prompt], {"mine": {"faq": "flag", "names": "off"}})
     assert describe(plain["mine"]) != describe(changed["mine"])
     assert "names" not in names(changed["mine"])
-    with pytest.raises(ValueError, match="the format 'other'; the run has mine"):
+    with pytest.raises(ValueError, match="'other' is no format of the run, which has mine"):
         run_rules([prompt], {"other": {}})
     with pytest.raises(ValueError, match="the checks of prompt 'mine': there is no check"):
         run_rules([prompt], {"mine": ["spelling"]})

@@ -88,6 +88,7 @@ def test_pieces_of_a_long_document_are_routed_each(tmp_path, mock):
     by_format = {name: {row["piece"] for row in rows if row["format"] == name} for name in ("faq", "math")}
     assert by_format["faq"] == set(range(pieces))
     assert pieces - 1 in by_format["math"] and 0 not in by_format["math"]
+    assert sum(summary(tmp_path / "run")["spared"]["math"].values()) == pieces - len(by_format["math"])
 
 
 def test_wordings_are_shared_out_and_recorded(tmp_path, mock):

@@ -152,6 +152,20 @@ def test_a_table_that_is_another_one_or_has_read_less_is_refused(tmp_path, mock)
     done = verify(*joining)
     assert done.returncode == 1 and "holds another run: scores: " in done.stdout, done.stdout
 
+    state = tmp_path / "judged" / "state"
+    moved = [
+        (path, tmp_path / path.parent.name) for part in ("commits", "finished") for path in (state / part).iterdir()
+    ]
+    for there, here in moved:
+        there.rename(here)
+    done = verify(*joining)
+    assert done.returncode == 1 and "is not finished" in done.stdout, done.stdout
+    for there, here in moved:
+        here.rename(there)
+    write_jsonl(source, texts([3, 1, 2, 3, 1]))
+    done = verify(*joining)
+    assert done.returncode == 1 and "read it when it was another" in done.stdout, done.stdout
+
 
 def test_a_rubric_that_holds_another_column_against_the_text(tmp_path, mock):
     rubric = tmp_path / "answered.md"
