@@ -77,8 +77,8 @@ class Rephrase(Generate):
         truncated_output: an answer that hit `max_tokens` is rejected, kept, or trimmed to its last whole sentence.
         routes: what each format asks of a document, see `parse_routes`; none asks every prompt about every document,
             as published.
-        room: tokens that a document (or a piece) may have, so that formats which are added to a run later see the same
-            text; None is what the longest of these prompts leaves.
+        room: the most tokens that a document (or a piece) may have, so that formats which are added to a run later
+            see the same text; None is what the longest of these prompts leaves.
         model_revision: recorded with every sample.
         generate: further arguments of `Generate`.
     """
@@ -129,7 +129,8 @@ class Rephrase(Generate):
         """Tokens that a document (or a piece) may have.
 
         Raises:
-            ValueError: the prompts leave less, or nothing; the message carries the arithmetic.
+            ValueError: the prompts leave nothing, or less than the pieces of this run have; the message carries the
+                arithmetic.
         """
         left = min(
             document_room(
@@ -142,12 +143,12 @@ class Rephrase(Generate):
             )
             for prompt in self.prompts
         )
-        if self._room is not None and left < self._room:
+        if self._room is not None and left < self._room and self.long_documents == "split":
             raise ValueError(
-                f"the prompts leave {left:,} tokens for a document, and this run has given the other formats "
-                f"{self._room:,}: give these formats an --output of their own"
+                f"the prompts leave {left:,} tokens for a document, and this run has split documents into pieces of "
+                f"{self._room:,} for its other formats: give these formats an --output of their own"
             )
-        return left if self._room is None else self._room
+        return left if self._room is None else min(left, self._room)
 
     def describe(self) -> dict[str, str]:
         """What shapes the samples of each format, as one line that is the same for the same prompts."""

@@ -133,6 +133,17 @@ def test_formats_that_are_added_see_the_same_pieces(tmp_path, mock):
     assert longer.returncode == 1 and "give these formats an --output of their own" in longer.stdout
 
 
+def test_a_longer_prompt_that_is_added_sees_a_little_less(tmp_path, mock):
+    rows = [{"id": "d", "text": " ".join(f"{STORY} Part {n}." for n in range(60))}]
+    options = ["--context", 4096, "--keep-source", "--formats", "summarize"]
+    assert ask(tmp_path, mock, rows, *options).returncode == 0
+    (tmp_path / "longer.md").write_text("Say it again. " * 200 + "[[DOCUMENT]]")
+    grown = ask(tmp_path, mock, rows, *options, "--prompt", tmp_path / "longer.md")
+    assert grown.returncode == 0, grown.stdout
+    sources = {row["format"]: row["source_text"] for row in samples(tmp_path / "run")}
+    assert len(sources["longer"]) < len(sources["summarize"])
+
+
 def test_reasoning_is_kept_apart_from_the_text(tmp_path, mock):
     rows = [{"id": "good", "text": f"{STORY} MOCK-SAY-tagged"}, {"id": "bare", "text": STORY}]
     rows += [{"id": "mute", "text": f"{STORY} MOCK-SAY-empty"}]
