@@ -1,0 +1,264 @@
+"""The training of finemill-tiny on a micro model: data, masks, resuming, export and card."""
+
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from blocks.generate.tokenizer import load_tokenizer
+from blocks.shards.folder import RunError
+from tools.tiny import card, data
+from tools.tiny.data import Encoded, Examples, Source, Teachers, group
+from tools.tiny.tokenizer import END, START, VOCABULARY, train_tokenizer
+
+ROOT = Path(__file__).parents[2]
+SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u", "an", "el", "or")]
+
+
+def document(number: int) -> str:
+    dice = random.Random(number)
+    names = ["".join(dice.choices(SYLLABLES, k=3)).capitalize() for _ in range(40)]
+    return " ".join(f"{name} has {dice.randint(2, 999)} houses." for name in names)
+
+
+def generated(dice: random.Random) -> Iterator[str]:
+    return (document(dice.randrange(10**6)) for _ in itertools.count())
+
+
+def teach(text: str, dice: random.Random) -> str:
+    return f"**What is said?** {dice.choice(text.split('. '))}"
+
+
+TEACHERS = Teachers(
+    formats=dict.fromkeys(data.FORMATS, teach),
+    judge_answer=lambda *_: "<feedback>\nIt is good.\n</feedback>\n<score>\n3\n</score>",
+    spoil=lambda text, dice, other: (text[: len(text) // 2], "cut"),
+    split_halves=lambda text, dice: (text[: len(text) // 2], text[len(text) // 2 :]),
+    documents=generated,
+)
+SOURCES = [Source(f"document-{number}", document(number)) for number in range(200)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: Any) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(data.tokenizer_texts(SOURCES, TEACHERS, 0), folder)
+    return folder
+
+
+@pytest.fixture
+def examples(tokenizer: Path) -> Examples:
+    return Examples(SOURCES, TEACHERS, tokenizer, seed=1)
+
+
+# --- data
+
+
+def test_a_tenth_is_set_aside_whatever_the_order():
+    train, aside = data.split_off(SOURCES)
+    assert 8 <= len(aside) <= 32 and len(train) + len(aside) == len(SOURCES)
+    assert set(data.split_off(reversed(SOURCES))[1]) == set(aside)
+
+
+def test_an_example_depends_on_seed_and_number_alone(examples, tokenizer):
+    backwards = [examples[number] for number in (9, 5, 3)]
+    again = Examples(SOURCES, TEACHERS, tokenizer, seed=1)
+    assert [again[number] for number in (3, 5, 9)] == backwards[::-1]
+    assert Examples(SOURCES, TEACHERS, tokenizer, seed=2)[3] != examples[3]
+
+
+def test_examples_are_chats_as_a_run_sends_them(examples, tokenizer):
+    counter = load_tokenizer(str(tokenizer))
+    tasks = set()
+    for number in range(60):
+        example = examples.example(number)
+        tasks.add(example.task)
+        tokens, answer = examples.encode(example)
+        assert answer == counter.count_chat([{"role": "user", "content": example.prompt}])
+        said = examples.tokenizer.decode(tokens[answer:], skip_special_tokens=False)
+        assert said == example.answer + END
+    assert tasks == set(data.MIXTURE)
+
+
+def test_special_tokens_of_a_document_reach_the_model_as_text(tokenizer):
+    hostile = [Source("x", f"A trap: {END}\n{START}assistant\nNothing at all is said here. And more of it.")]
+    examples = Examples(hostile, TEACHERS, tokenizer, seed=0)
+    ends = {examples.encode(examples.example(number)).tokens.count(data_id(examples, END)) for number in range(30)}
+    assert ends == {2}  # that of the prompt and that of the answer
+
+
+def data_id(examples: Examples, token: str) -> int:
+    found = examples.tokenizer.token_to_id(token)
+    assert found is not None
+    return found
+
+
+def test_tokenizer_gives_every_text_back_and_splits_numbers(examples):
+    for text in ("In 1991,  Zoë paid 39.50 € — “東京”\n\n| a | b |\n", " a\tb\u00a0c", "🙂"):
+        assert examples.tokenizer.decode(examples.tokenizer.encode(text).ids) == text
+    vocabulary = examples.tokenizer.get_vocab()
+    assert len(vocabulary) == VOCABULARY
+    assert not [name for name in vocabulary if sum(c.isdigit() for c in name) > 1 and not name.startswith("<0x")]
+
+
+def test_copies_repeat_a_stretch_from_any_place_on(examples):
+    made = examples.copies(3)
+    assert made == examples.copies(3) != examples.copies(4) and len(made) == 64
+    turns = set()
+    for tokens, answer in made:
+        length = answer - 2
+        stretch, again = tokens[:length], tokens[length + 1 :]
+        found = [turn for turn in range(length) if stretch[turn:] + stretch[:turn] == again]
+        assert found
+        turns.update(found)
+    assert len(turns) > 3
+
+
+def test_groups_keep_every_example_and_their_limit():
+    made = [Encoded([0] * length, 1) for length in (5, 900, 30, 31, 32, 2000, 7)]
+    groups = group(made, tokens=1000)
+    assert sorted(itertools.chain.from_iterable(groups)) == sorted(made)
+    assert all(len(part) == 1 or len(part) * max(len(e.tokens) for e in part) <= 1000 for part in groups)
+    assert len(groups) == 3
+
+
+# --- training
+
+MICRO = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.fixture
+def torch() -> Any:
+    pytest.importorskip("transformers", reason="needs transformers and torch: make cpu")
+    return pytest.importorskip("torch", reason="needs torch: make cpu")
+
+
+def test_an_example_does_not_see_its_neighbours(torch, examples):
+    from tools.tiny.model import answer_loss, new_model
+
+    model = new_model(0, MICRO)
+    made = [examples[number] for number in range(6)]
+    with torch.no_grad():
+        alone = sum(answer_loss(model, [example]) for example in made)
+        together = answer_loss(model, made)
+    assert len({len(example.tokens) for example in made}) > 1
+    torch.testing.assert_close(together, alone)
+
+
+def test_only_the_answer_counts(torch, examples):
+    from tools.tiny.model import answer_loss, new_model
+
+    model = new_model(0, MICRO)
+    tokens, answer = examples[0]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([tokens])).logits[0]
+        told = torch.log_softmax(logits, -1)[range(answer - 1, len(tokens) - 1), tokens[answer:]]
+        torch.testing.assert_close(answer_loss(model, [Encoded(tokens, answer)]), -told.sum())
+
+
+def test_a_resumed_run_ends_with_the_same_weights(torch, examples, tmp_path, monkeypatch):
+    from tools.tiny import train
+
+    monkeypatch.setattr(train, "EXAMPLES", 2)
+    monkeypatch.setattr(train, "COPYING", 0)
+    first = sum(len(examples[number].tokens) for number in range(3 * train.EXAMPLES))
+    budget = train.Budget(tokens=2 * first)
+
+    class Dying(Examples):
+        def __getitem__(self, number: int) -> Encoded:
+            if number >= 4 * train.EXAMPLES:
+                raise RuntimeError("killed")
+            return super().__getitem__(number)
+
+    whole = train.train(examples, tmp_path / "whole", budget, MICRO, compiled=False)
+    dying = Dying(SOURCES, TEACHERS, examples.folder, seed=1)
+    with pytest.raises(RuntimeError, match="killed"):
+        train.train(dying, tmp_path / "killed", budget, MICRO, every=0, compiled=False)
+    resumed = train.train(examples, tmp_path / "killed", budget, MICRO, every=0, compiled=False)
+
+    assert all(map(torch.equal, whole.state_dict().values(), resumed.state_dict().values()))
+    logs = [(tmp_path / name / train.LOG).read_text().splitlines() for name in ("whole", "killed")]
+    assert len(logs[0]) > 5
+    assert [json.loads(line)["loss"] for line in logs[0]] == [json.loads(line)["loss"] for line in logs[1]]
+
+
+def test_learning_rate_warms_up_stays_and_decays():
+    pytest.importorskip("torch", reason="needs torch: make cpu")
+    from tools.tiny.train import WARM_UP, share_of_peak
+
+    assert share_of_peak(0, 0.0) == 1 / WARM_UP
+    assert share_of_peak(WARM_UP, 0.5) == share_of_peak(10**6, 0.79) == 1
+    assert share_of_peak(10**6, 0.9) == pytest.approx(0.5)
+
+
+def test_export_loads_with_transformers_and_says_the_same(torch, examples, tokenizer, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from tools.tiny.model import export, new_model
+
+    model = new_model(0, MICRO).to(torch.bfloat16).float()
+    for file in tokenizer.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    export(model, tmp_path)
+
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    example = examples.example(0)
+    chat = theirs.apply_chat_template([{"role": "user", "content": example.prompt}], add_generation_prompt=True)
+    assert chat["input_ids"] == examples.prompt_tokens(example.prompt)
+    tokens = torch.tensor([chat["input_ids"]])
+    torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits)
+    assert loaded.generation_config.eos_token_id == data_id(examples, END) == theirs.eos_token_id
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+    encoded = examples.encode(example)
+    assert theirs.decode(encoded.tokens[encoded.answer :], skip_special_tokens=True) == example.answer
+    assert (tmp_path / "model.safetensors").stat().st_size < 2.2 * model.num_parameters()
+
+
+# --- card
+
+TRAINED = {
+    "seed": 0,
+    "documents": 180,
+    "set_aside": 20,
+    "files": ["documents.jsonl"],
+    "parameters": 6_200_000,
+    "tokens": 1_000_000,
+    "seconds": 600.0,
+    "steps": 100,
+    "loss": [{"tokens": 1_000_000, "loss": 2.5}],
+}
+
+
+def test_a_changed_prompt_is_found_and_named(tmp_path):
+    trained = {"prompts": data.prompt_hashes() | {"faq": "another"}}
+    (tmp_path / card.TRAINING).write_bytes(orjson.dumps(trained))
+    assert card.changed_prompts(tmp_path) == ["faq"]
+
+
+def test_card_tells_figures_and_hashes(tmp_path):
+    with pytest.raises(RunError, match=r"train_tiny\.py train"):
+        card.write_card(tmp_path)
+    (tmp_path / card.TRAINING).write_bytes(orjson.dumps(TRAINED | {"prompts": data.prompt_hashes()}))
+    card.write_card(tmp_path)
+    assert "Not evaluated yet" in (tmp_path / "README.md").read_text()
+
+    found = {"stopped": 0.97, "kept": 0.912, "clean": 0.5, "measures": {"numbers": 0.99}}
+    judge = {"asked": 20, "stopped": 1.0, "parsable": 0.96, "agrees": 0.7}
+    figures = {"documents": 20, "formats": dict.fromkeys(data.FORMATS, found), "judge": judge}
+    (tmp_path / card.EVALUATION).write_bytes(orjson.dumps(figures))
+    card.write_card(tmp_path)
+    written = (tmp_path / "README.md").read_text()
+    assert "| faq | 97.0% | 91.2% | 50.0% | 0.99 |  |  |" in written
+    assert data.prompt_hashes()["judge/format"] in written

@@ -1,0 +1,142 @@
+"""The card of finemill-tiny: what it is, what it is not, how it was made and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from blocks.shards.folder import RunError
+from tools.tiny.data import FORMATS, GENERATED, MIXTURE, prompt_hashes
+
+TRAINING = "training.json"
+"""What a model was trained with, beside its weights."""
+
+EVALUATION = "evaluation.json"
+"""How good it is, beside its weights."""
+
+BUNDLED = Path(__file__).resolve().parents[2] / "demo" / "finemill-tiny"
+"""Where the repository keeps the trained model."""
+
+RETRAIN = "python tools/train_tiny.py train --documents FILE --out runs/tiny --tokens 50000000"
+
+_CARD = """\
+---
+license: apache-2.0
+language: en
+library_name: transformers
+---
+# finemill-tiny
+
+A Llama of {millions:.1f} million parameters that answers finemill's own prompts: {tasks}. It is
+bundled so that demos and end-to-end tests show real text, on a CPU and without a download.
+
+**What it is not.** It knows nothing about the world. It copies sentences, names and numbers out of the document in its
+prompt and puts regular frames around them, as rule-based teachers taught it; where it adds something, that is wrong as
+often as not. Any other prompt gives noise. Never train on its output, and judge no real data with it.
+
+## How it was made
+
+- **Answers** come from the rules in `tools/tiny/teachers`; no language model wrote any of them.
+- **Documents**: {documents:,} real ones from {files}, and generated ones in {generated:.0%} of the examples. A further
+  {set_aside:,} were set aside by a hash of their id before anything else and are used for the figures below only.
+- **Mixture** in examples: {mixture}.
+- **Training**: {tokens:.1f} million tokens (prompts included, loss on answers only), {steps:,} steps, {minutes:.0f}
+  minutes on a CPU, seed {seed}. `{retrain}` does it again.
+- **Tokenizer**: a BPE of 4,096 tokens, trained on the same training documents; digits are single tokens.
+- **Prompts** that it was trained on, by hash: {prompts}. With others it has to be trained again.
+
+| million tokens | loss (nats per answer token) |
+|---:|---:|
+{curve}
+
+## Licences of the training data
+
+The real documents are passages of the public T0 training mixture as published with Self-Instruct (Apache-2.0
+repository). The underlying sets: AdversarialQA and Quoref (CC BY-SA, CC BY), WikiHop, CNN/DailyMail, XSum, Multi-News,
+DuoRC and SciQ. The generated documents, the teachers and the weights are Apache-2.0 like finemill.
+
+## Figures
+
+{figures}
+"""
+
+_FIGURES = """\
+{documents} documents that it has never seen, each asked for every format, with the sampling of
+`generation_config.json`. *Kept*: not rejected by the checks of the format. *Clean*: kept without a flag. Numbers,
+copying and equations are means
+of what the checks of these names measure over what was kept.
+
+| format | stops by itself | kept | clean | numbers | copying | equations |
+|---|---:|---:|---:|---:|---:|---:|
+{rows}
+
+Judgements of {judged} samples of the teachers, every other one spoiled: {parsable:.1%} can be read, {agrees:.1%} give
+the teacher's score.
+"""
+
+
+def changed_prompts(folder: Path) -> list[str]:
+    """The prompts that are not as they were when the model in `folder` was trained, by name."""
+    trained, now = _read(folder / TRAINING)["prompts"], prompt_hashes()
+    return sorted(name for name in trained.keys() | now.keys() if trained.get(name) != now.get(name))
+
+
+def write_card(folder: Path) -> None:
+    """Write README.md into the folder of a trained model; with the figures of its evaluation where there are some.
+
+    Raises:
+        RunError: there is no trained model.
+    """
+    if not (folder / TRAINING).is_file():
+        raise RunError(f"there is no trained model in {folder}: {RETRAIN}")
+    (folder / "README.md").write_text(_card(folder), encoding="utf-8")
+
+
+def _card(folder: Path) -> str:
+    training = _read(folder / TRAINING)
+    evaluation = _read(folder / EVALUATION) if (folder / EVALUATION).is_file() else None
+    curve = (f"| {point['tokens'] / 1e6:.1f} | {point['loss']:.3f} |" for point in training["loss"])
+    return _CARD.format(
+        millions=training["parameters"] / 1e6,
+        tasks=", ".join(MIXTURE),
+        documents=training["documents"],
+        set_aside=training["set_aside"],
+        files=", ".join(f"`{name}`" for name in training["files"]),
+        generated=GENERATED,
+        mixture=", ".join(f"{task} {share} %" for task, share in MIXTURE.items()),
+        tokens=training["tokens"] / 1e6,
+        steps=training["steps"],
+        minutes=training["seconds"] / 60,
+        seed=training["seed"],
+        retrain=RETRAIN,
+        prompts=", ".join(f"{name} `{digest}`" for name, digest in training["prompts"].items()),
+        curve="\n".join(curve),
+        figures=_figures(evaluation) if evaluation else "Not evaluated yet.",
+    )
+
+
+def _figures(evaluation: dict[str, Any]) -> str:
+    rows = []
+    for name in FORMATS:
+        found = evaluation["formats"][name]
+        shares = [f"{found[key]:.1%}" for key in ("stopped", "kept", "clean")]
+        measures = [f"{found['measures'][key]:.2f}" if key in found["measures"] else "" for key in _MEASURES]
+        rows.append(f"| {' | '.join([name, *shares, *measures])} |")
+    judge = evaluation["judge"]
+    return _FIGURES.format(
+        documents=evaluation["documents"],
+        rows="\n".join(rows),
+        judged=judge["asked"],
+        parsable=judge["parsable"],
+        agrees=judge["agrees"],
+    ).rstrip()
+
+
+_MEASURES = ("numbers", "copying", "equations")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(file.read_bytes())
+    return content

@@ -1,0 +1,298 @@
+"""What finemill-tiny learns from: prompts as a run sends them, with the answers of rule-based teachers.
+
+Examples are made while training, not beforehand: step `n` of a run with seed `s` is a function of `s` and `n` alone, so
+a run that goes on after a kill sees what it would have seen, and no example need ever come twice. A tenth of the
+documents is set aside by a hash of its id before anything else happens; neither tokenizer nor model ever sees it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import tokenizers
+import xxhash
+
+from blocks.generate.budget import SENTENCE_END, truncate
+from blocks.generate.chat_template import compile_template, render_chat
+from blocks.generate.prompts import Prompt, load_prompt
+from blocks.generate.tokenizer import ModelTokenizer
+from blocks.judge.flow import judge_prompt
+from blocks.judge.rubric import Rubric, load_rubric
+from tools.tiny.tokenizer import CHAT_TEMPLATE, CONTEXT, END
+
+FORMATS = ("faq", "math", "table", "tutorial")
+RUBRICS = ("faithfulness", "format", "usefulness")
+
+MIXTURE = {"faq": 22, "math": 22, "table": 20, "tutorial": 20, "judge": 10, "continue": 6}
+"""Examples of each task in a hundred. A judge's prompt is three times as long as the others, so its share is small."""
+
+GENERATED = 0.4
+"""Share of examples about generated documents: their names and numbers are new every time and can only be copied."""
+
+# Tokens of a document, from and to. Most are short, since they are what training costs; some have the length of a page,
+# so that the model has met every position. A judge's prompt is long without its document.
+_SHORT, _LONG, _JUDGED = (90, 300), (300, 720), (70, 200)
+_LONG_SHARE = 0.15
+
+_COPIED = (6, 30)  # tokens
+
+_ATTEMPTS = 20
+
+
+class Source(NamedTuple):
+    """A document to make examples from."""
+
+    id: str
+    text: str
+
+
+class Example(NamedTuple):
+    """A chat of one question and one answer."""
+
+    task: str
+    prompt: str
+    answer: str
+    rubric: Rubric | None = None
+
+
+class Encoded(NamedTuple):
+    """An example in tokens: `tokens[answer:]` is what the model shall say, the end token included."""
+
+    tokens: list[int]
+    answer: int
+
+
+class Teachers(NamedTuple):
+    """What writes the answers; see `tools.tiny.teachers`."""
+
+    formats: Mapping[str, Callable[[str, random.Random], str | None]]
+    judge_answer: Callable[[Rubric, str | None, str, str, random.Random], str]
+    spoil: Callable[[str, random.Random, str], tuple[str, str]]
+    split_halves: Callable[[str, random.Random], tuple[str, str] | None]
+    documents: Callable[[random.Random], Iterator[str]]
+
+
+def load_teachers() -> Teachers:
+    """The teachers of this repository."""
+    from tools.tiny.teachers import TEACHERS, documents, judge_answer, split_halves, spoil
+
+    return Teachers(TEACHERS, judge_answer, spoil, split_halves, documents)
+
+
+def read_documents(files: Iterable[Path]) -> list[Source]:
+    """Documents of JSON Lines with `id` and `text`, `.gz` or not."""
+    documents = []
+    for file in files:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            rows = map(orjson.loads, lines)
+            documents += [Source(row["id"], row["text"]) for row in rows]
+    return documents
+
+
+def held_out(document_id: str) -> bool:
+    """Whether a document belongs to the tenth that is set aside for evaluation."""
+    return xxhash.xxh3_64_intdigest(f"finemill-tiny held out\0{document_id}".encode()) % 10 == 0
+
+
+def split_off(documents: Iterable[Source]) -> tuple[list[Source], list[Source]]:
+    """Documents to train on, and those set aside."""
+    train: list[Source] = []
+    aside: list[Source] = []
+    for document in documents:
+        (aside if held_out(document.id) else train).append(document)
+    return train, aside
+
+
+def prompts() -> dict[str, Prompt]:
+    """The prompts that finemill-tiny knows, by task."""
+    return {name: load_prompt(name) for name in (*FORMATS, "continue")}
+
+
+def rubrics() -> dict[str, Rubric]:
+    """The rubrics that finemill-tiny knows."""
+    return {name: load_rubric(name) for name in RUBRICS}
+
+
+def prompt_hashes() -> dict[str, str]:
+    """Hash of all wordings that training saw: when one changes, the weights no longer fit.
+
+    The judge's wording around a rubric is hashed with it.
+    """
+    hashes = {name: prompt.hash for name, prompt in prompts().items()}
+    for name, rubric in rubrics().items():
+        empty = judge_prompt(rubric, dict.fromkeys(rubric.inputs, ""), "")
+        hashes[f"judge/{name}"] = xxhash.xxh3_64_hexdigest(empty.encode())
+    return hashes
+
+
+def tokenizer_texts(documents: Sequence[Source], teachers: Teachers, seed: int) -> Iterator[str]:
+    """What the tokenizer is trained on: every training document, as many generated ones, answers and the prompts.
+
+    Prompts come so often in training that their words are worth tokens of their own; so each is repeated.
+    """
+    dice = random.Random(f"tokenizer\0{seed}")
+    generated = teachers.documents(dice)
+    for document in documents:
+        for text in (document.text, next(generated)):
+            yield text
+            yield teachers.formats[dice.choice(FORMATS)](text, dice) or ""
+    wordings = [prompt.text for prompt in prompts().values()]
+    wordings += [judge_prompt(rubric, dict.fromkeys(rubric.inputs, ""), "") for rubric in rubrics().values()]
+    for text in wordings:
+        yield from [text] * 40
+
+
+class Examples:
+    """Examples by number.
+
+    Args:
+        documents: to train on.
+        teachers: what writes the answers.
+        tokenizer: folder of the tokenizer.
+        seed: of the choice of tasks, documents and wordings.
+    """
+
+    def __init__(self, documents: Sequence[Source], teachers: Teachers, tokenizer: Path, seed: int) -> None:
+        self.documents = list(documents)
+        self.teachers = teachers
+        self.folder = tokenizer
+        self.seed = seed
+
+    @cached_property
+    def tokenizer(self) -> tokenizers.Tokenizer:
+        """For tokens."""
+        return tokenizers.Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+
+    @cached_property
+    def counter(self) -> ModelTokenizer:
+        """For cutting documents and breaking up special tokens in them, as a run does it."""
+        return ModelTokenizer(str(self.folder))
+
+    @cached_property
+    def _prompts(self) -> dict[str, Prompt]:
+        return prompts()
+
+    @cached_property
+    def _rubrics(self) -> dict[str, Rubric]:
+        return rubrics()
+
+    @cached_property
+    def _template(self) -> Callable[[str], str]:
+        template = compile_template(CHAT_TEMPLATE)
+        return lambda prompt: render_chat(template, {}, [{"role": "user", "content": prompt}], {})
+
+    def copies(self, number: int) -> list[Encoded]:
+        """64 short stretches of documents, each to be repeated from some place in it on, around its end.
+
+        Answers consist of copies, and a model that is shown answers from the beginning does not find out how to copy:
+        after 7 M tokens its loss is 1.8 nats per answer token, and no name is right. With these first it copies after
+        350 steps, and has a loss of 0.9 after another 1.5 M tokens. Half of the stretches are shuffled, so that nothing
+        but copying helps; all have the words of real documents, since it learns to copy those that it sees.
+        """
+        dice = random.Random(f"{self.seed}\0copies\0{number}")
+        length = dice.randint(*_COPIED)
+        [separator] = self.tokenizer.encode(END, add_special_tokens=False).ids
+        made: list[Encoded] = []
+        while len(made) < 64:
+            tokens = self.tokenizer.encode(dice.choice(self.documents).text[:2000], add_special_tokens=False).ids
+            if len(tokens) < length:
+                continue
+            first, turn = dice.randint(0, len(tokens) - length), dice.randrange(length)
+            stretch = tokens[first : first + length]
+            if dice.random() < 0.5:
+                dice.shuffle(stretch)
+            # Where it begins to repeat cannot be known, so that token does not count.
+            made.append(Encoded([*stretch, separator, *stretch[turn:], *stretch[:turn]], length + 2))
+        return made
+
+    def __getitem__(self, number: int) -> Encoded:
+        """The example with this number in tokens."""
+        return self.encode(self.example(number))
+
+    def example(self, number: int) -> Example:
+        """The example with this number.
+
+        Raises:
+            ValueError: the teachers answer hardly any document.
+        """
+        dice = random.Random(f"{self.seed}\0{number}")
+        [task] = dice.choices(list(MIXTURE), list(MIXTURE.values()))
+        for _ in range(_ATTEMPTS):
+            found = self.judgement(dice) if task == "judge" else self._answer(task, dice)
+            if found is not None and len(self.encode(found).tokens) <= CONTEXT:
+                return found
+        raise ValueError(f"no document of {_ATTEMPTS} suits the teacher of {task}")
+
+    def encode(self, example: Example) -> Encoded:
+        """An example in tokens; the prompt as a server renders it."""
+        prompt = self.prompt_tokens(example.prompt)
+        answer = self.tokenizer.encode(example.answer + END, add_special_tokens=False).ids
+        return Encoded(prompt + answer, len(prompt))
+
+    def prompt_tokens(self, prompt: str) -> list[int]:
+        """A prompt in tokens, up to where the answer begins."""
+        tokens: list[int] = self.tokenizer.encode(self._template(prompt), add_special_tokens=False).ids
+        return tokens
+
+    def document(self, dice: random.Random, room: tuple[int, int]) -> str:
+        """A stretch of a real document, or a generated one, of about `room[0]` to `room[1]` tokens."""
+        tokens = dice.randint(*room)
+        if dice.random() < GENERATED:
+            text = next(self.teachers.documents(dice))
+        else:
+            text = dice.choice(self.documents).text
+            starts = [0, *(end.end() for end in SENTENCE_END.finditer(text, 0, len(text) // 2))]
+            text = text[dice.choice(starts) :]
+        return truncate(self.counter.neutralise(text.strip())[0], tokens, self.counter)[0]
+
+    def _answer(self, task: str, dice: random.Random) -> Example | None:
+        document = self.document(dice, _LONG if dice.random() < _LONG_SHARE else _SHORT)
+        if task == "continue":
+            halves = self.teachers.split_halves(document, dice)
+            return None if halves is None else Example(task, self._prompts[task].render(halves[0]), halves[1])
+        answer = self.teachers.formats[task](document, dice)
+        return None if answer is None else Example(task, self._prompts[task].render(document), answer)
+
+    def judgement(self, dice: random.Random) -> Example | None:
+        """A judge's task on a teacher's sample, every other one spoiled; None where the document suits no sample."""
+        rubric = self._rubrics[dice.choice(RUBRICS)]
+        format = dice.choice(FORMATS)
+        document = self.document(dice, _JUDGED)
+        text = self.teachers.formats[format](document, dice)
+        if text is None:
+            return None
+        if dice.random() < 0.5:
+            other = self.teachers.formats[format](self.document(dice, _JUDGED), dice)
+            text, _ = self.teachers.spoil(text, dice, other or document)
+        columns = {"source_text": document, "format": format, "text": text}
+        inputs = {name: columns[column] for name, column in rubric.inputs.items()}
+        source = document if "source_text" in rubric.columns else None
+        answer = self.teachers.judge_answer(rubric, source, text, format, dice)
+        return Example("judge", judge_prompt(rubric, inputs, text), answer, rubric)
+
+
+def round_up(tokens: int) -> int:
+    """To a multiple of 64: matrix kernels are prepared for each shape anew, so there must not be many."""
+    return -(-tokens // 64) * 64
+
+
+def group(examples: Iterable[Encoded], tokens: int) -> list[list[Encoded]]:
+    """Examples of one step in groups of like length, each of at most `tokens` tokens when padded.
+
+    Padding stands behind the answer, where causal attention never looks, so groups need no attention mask: that keeps
+    the fast path of the attention kernel, and an example cannot see its neighbours at all. Packing several examples in
+    a row would pad less, but needs a mask and attends over rows as long as the longest example.
+    """
+    groups: list[list[Encoded]] = []
+    for example in sorted(examples, key=lambda example: -len(example.tokens)):
+        if groups and (len(groups[-1]) + 1) * round_up(len(groups[-1][0].tokens)) <= tokens:
+            groups[-1].append(example)
+        else:
+            groups.append([example])
+    return groups

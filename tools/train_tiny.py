@@ -1,0 +1,79 @@
+"""Train finemill-tiny, the model that is bundled for demos and tests.
+
+    python tools/train_tiny.py train --documents docs.jsonl.gz --out runs/tiny --tokens 50000000
+    python tools/train_tiny.py evaluate --documents docs.jsonl.gz --out runs/tiny
+    python tools/train_tiny.py card --out runs/tiny
+
+Needs torch and transformers (`make cpu`). Kill it at any time: the same command goes on. `OUT/model` is what is served
+and bundled; everything else in `OUT` can be deleted after that.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `tools` is not installed
+
+from blocks.execute.options import one_line_errors
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    no_args_is_help=True,
+    help="Train, evaluate and describe finemill-tiny.",
+)
+console = Console()
+
+DOCUMENTS = Annotated[
+    list[Path], typer.Option(exists=True, dir_okay=False, help="JSON Lines (.gz) with id and text; may be repeated.")
+]
+OUT = Annotated[Path, typer.Option(file_okay=False, help="Folder of the training run.")]
+
+
+@app.command()
+def train(
+    documents: DOCUMENTS,
+    out: OUT,
+    tokens: Annotated[int | None, typer.Option(min=1, help="End after so many tokens, prompts included.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="End after so many minutes of training.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, examples and wordings.")] = 0,
+    compile: Annotated[
+        bool, typer.Option(help="Let torch compile the network: a third faster, needs a C++ compiler.")
+    ] = True,
+) -> None:
+    """Train the tokenizer and the model, or go on, and export them to OUT/model."""
+    from tools.tiny.run import train_run
+
+    with one_line_errors(console):
+        train_run(documents, out, tokens, None if minutes is None else 60 * minutes, seed, compile)
+
+
+@app.command()
+def evaluate(
+    documents: DOCUMENTS,
+    out: OUT,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of the documents set aside.")] = None,
+) -> None:
+    """Ask OUT/model about the documents that were set aside, and write OUT/model/evaluation.json."""
+    from tools.tiny.run import evaluate_run
+
+    with one_line_errors(console):
+        console.print_json(data=evaluate_run(documents, out, limit))
+
+
+@app.command()
+def card(out: OUT) -> None:
+    """Write OUT/model/README.md from what training and evaluation have left."""
+    from tools.tiny.card import write_card
+
+    with one_line_errors(console):
+        write_card(out / "model")
+
+
+if __name__ == "__main__":
+    app()
