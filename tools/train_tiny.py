@@ -11,6 +11,7 @@ and bundled; everything else in `OUT` can be deleted after that.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `tools` is not installed
 
 from blocks.execute.options import one_line_errors
+from blocks.shards.folder import RunError
 
 app = typer.Typer(
     add_completion=False,
@@ -35,6 +37,16 @@ DOCUMENTS = Annotated[
 OUT = Annotated[Path, typer.Option(file_okay=False, help="Folder of the training run.")]
 
 
+def need_torch() -> None:
+    """Say how to get what only the training needs.
+
+    Raises:
+        RunError: torch or transformers is not installed.
+    """
+    if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
+        raise RunError(f"{' and '.join(missing)} not installed here: run `make cpu`")
+
+
 @app.command()
 def train(
     documents: DOCUMENTS,
@@ -47,9 +59,10 @@ def train(
     ] = True,
 ) -> None:
     """Train the tokenizer and the model, or go on, and export them to OUT/model."""
-    from tools.tiny.run import train_run
-
     with one_line_errors(console):
+        need_torch()
+        from tools.tiny.run import train_run
+
         train_run(documents, out, tokens, None if minutes is None else 60 * minutes, seed, compile)
 
 
@@ -60,9 +73,10 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many of the documents set aside.")] = None,
 ) -> None:
     """Ask OUT/model about the documents that were set aside, and write OUT/model/evaluation.json."""
-    from tools.tiny.run import evaluate_run
-
     with one_line_errors(console):
+        need_torch()
+        from tools.tiny.run import evaluate_run
+
         console.print_json(data=evaluate_run(documents, out, limit))
 
 

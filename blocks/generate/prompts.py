@@ -23,8 +23,9 @@ PLACEHOLDER = "[[DOCUMENT]]"
 PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
 
 # A prompt's name becomes the name of a folder of shards and a part of sample ids.
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_WORDING = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+"""Names of prompts and rubrics: they become names of files, folders and checks."""
+_WORDING = re.compile(rf"{NAME.pattern}\.{NAME.pattern}")
 _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 
@@ -57,7 +58,7 @@ class Prompt:
     extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ValueError(
                 f"prompt name {self.name!r} cannot name a folder of shards: use a-z, 0-9, '-' and '_' "
                 "(set `name:` in the front matter or rename the file)"
@@ -160,7 +161,7 @@ def _files(name: str) -> list[Path]:
 
 def _find(name_or_path: str) -> Path:
     """The file that a name or path means."""
-    bare = _NAME.fullmatch(name_or_path)
+    bare = NAME.fullmatch(name_or_path)
     found = _files(name_or_path) if bare or _WORDING.fullmatch(name_or_path) else []
     if len(found) > 1:
         raise ValueError(f"{name_or_path!r} names several prompts, give a path: {', '.join(map(str, found))}")

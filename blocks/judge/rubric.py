@@ -11,11 +11,10 @@ from typing import Any
 import orjson
 import xxhash
 
-from blocks.generate.prompts import PROMPTS, split_front_matter
+from blocks.generate.prompts import NAME, PROMPTS, split_front_matter
 
 RUBRICS = PROMPTS / "judge"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _TAG = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -47,7 +46,7 @@ class Rubric:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ValueError(f"the name {self.name!r} must consist of a-z, 0-9, '-' and '_'")
         if not self.criteria:
             raise ValueError("it has no text: ask what the judge shall decide")
@@ -83,7 +82,7 @@ def load_rubric(name_or_path: str) -> Rubric:
         FileNotFoundError: no such rubric; the message lists the ones there are.
         ValueError: the file is not a usable rubric; the message says why.
     """
-    path = RUBRICS / f"{name_or_path}.md" if _NAME.fullmatch(name_or_path) else Path(name_or_path).expanduser()
+    path = RUBRICS / f"{name_or_path}.md" if NAME.fullmatch(name_or_path) else Path(name_or_path).expanduser()
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in RUBRICS.glob("*.md")))
         raise FileNotFoundError(f"there is no rubric {name_or_path!r}; by name there are {there}, or give a path")

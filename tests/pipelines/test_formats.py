@@ -104,7 +104,8 @@ def test_wordings_are_shared_out_and_recorded(tmp_path, mock):
 
     # The same documents get the same wordings: a new run asks the same, and one with another seed does not.
     asked = Counter(entry["hash"] for entry in mock.requests())
-    again = finephrase("--input", tmp_path / "in.jsonl", "--output", tmp_path / "again", *endpoint(mock), "--formats", "math", "--wordings", "all")  # fmt: skip  # noqa: E501
+    arguments = ["--input", tmp_path / "in.jsonl", "--output", tmp_path / "again", *endpoint(mock)]
+    again = finephrase(*arguments, "--formats", "math", "--wordings", "all")
     assert again.returncode == 0, again.stdout
     assert Counter(entry["hash"] for entry in mock.requests()) == asked + asked
     seeded = ask(tmp_path / "seeded", mock, rows, "--formats", "math", "--wordings", "all", "--seed", 7)

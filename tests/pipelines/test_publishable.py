@@ -31,7 +31,8 @@ def test_documents_with_evaluation_items_are_rejected_before_they_cost_anything(
 
 
 def test_samples_that_know_an_evaluation_by_heart_are_rejected(tmp_path, mock):
-    evaluation = write_jsonl(tmp_path / "evaluation.jsonl", [{"text": "Eddystone is the higher one, with 49 m against the 35 m of Bell Rock."}])  # fmt: skip  # noqa: E501
+    item = {"text": "Eddystone is the higher one, with 49 m against the 35 m of Bell Rock."}
+    evaluation = write_jsonl(tmp_path / "evaluation.jsonl", [item])
     source = write_jsonl(tmp_path / "in.jsonl", [{"id": "d", "text": "A text about stars. MOCK-SAY-table"}])
     arguments = ["--input", source, "--output", tmp_path / "run", "--formats", "table", *endpoint(mock)]
     done = finephrase(*arguments, "--decontaminate", evaluation)
