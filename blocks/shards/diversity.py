@@ -52,17 +52,6 @@ POOL = 10_000
 COMPARED = 100
 """Samples from which a shard's ratios are compared with those of others, and a format can cause an alarm."""
 
-OPENING_LIMIT = 0.5
-"""Share of one opening. Between the models of the study: 32 % for the one that trains best, 76 % for the collapsed."""
-
-BEGINNING_LIMIT = 1 / 3
-"""Share of one beginning. It is never larger than that of its opening, so the best model of the study keeps to it."""
-
-NEAR_DUPLICATE_LIMIT = 0.1
-"""Share of near-duplicates. The study found about none; news and encyclopedia passages have 0.1 %."""
-
-# Markup, or a word with a colon: a format may want all of its samples to begin with "**Problem:" or "| Name |".
-_LABEL = re.compile(r"[^\w\"'“‘(]|[^:]*:")
 _LEADING_WORD = re.compile(r"[^\W_]+")
 # Scripts without spaces: every character is a word, or whole sentences would be.
 _UNSPACED = re.compile(r"([\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
@@ -279,46 +268,6 @@ class FormatDiversity:
     def _high(self, name: str) -> dict[str, Any]:
         value, path = self._worst.get(name, (None, None))
         return {"max": None if value is None else round(abs(value), 4), "shard": path}
-
-
-def alarms(merged: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is out of bounds in a format.
-
-    The leading word's entropy causes none: a label ("Problem", "Q1") that a format may well have makes it 0, and where
-    there is no label it says the same as the openings.
-
-    Args:
-        merged: `FormatDiversity.as_dict`.
-
-    Returns:
-        For each: `measure` (beginnings, openings or near_duplicates), `value`, `limit`, and `text` for people, with
-        advice. Of beginnings and openings the first alone. None for fewer than `COMPARED` samples.
-    """
-    if merged["samples"] < COMPARED:
-        return []
-    found = []
-    opening, beginning = merged["openings"]["top"][0], merged["beginnings"]["top"][0]
-    advice = "raise the temperature, let the prompt ask for less of a fixed shape or take another model"
-    if beginning["share"] > BEGINNING_LIMIT:
-        text = f"{beginning['share']:.0%} of the samples have the same first {BEGINNING} characters, "
-        text += f"{beginning['text']!r} (limit {BEGINNING_LIMIT:.0%}): the model fills in a template; {advice}"
-        found.append(_alarm("beginnings", beginning["share"], BEGINNING_LIMIT, text))
-    elif opening["share"] > OPENING_LIMIT and not _LABEL.match(opening["text"]):
-        text = f"{opening['share']:.0%} of the samples begin with {opening['text']!r} (limit {OPENING_LIMIT:.0%}); "
-        text += advice
-        found.append(_alarm("openings", opening["share"], OPENING_LIMIT, text))
-    repeats = merged["near_duplicates"]
-    if repeats["looked_at"] >= COMPARED and repeats["rate"] > NEAR_DUPLICATE_LIMIT:
-        text = f"{repeats['rate']:.0%} of the samples looked at nearly repeat an earlier one of their shard (limit "
-        worst = f" (the worst shard is {repeats['shard']})" if repeats["shard"] else ""
-        text += f"{NEAR_DUPLICATE_LIMIT:.0%}): see whether the documents repeat each other, and deduplicate them"
-        text += f"{worst}; if they do not, {advice}"
-        found.append(_alarm("near_duplicates", repeats["rate"], NEAR_DUPLICATE_LIMIT, text))
-    return found
-
-
-def _alarm(measure: str, value: float, limit: float, text: str) -> dict[str, Any]:
-    return {"measure": measure, "value": value, "limit": round(limit, 4), "text": text}
 
 
 def _count_words(text: str) -> int:

@@ -12,7 +12,8 @@ from itertools import permutations
 import orjson
 import pytest
 
-from blocks.shards.diversity import BEGINNING, LOOKED_AT, LOOKED_INTO, POOL, Diversity, FormatDiversity, alarms
+from blocks.shards.alarms import diversity_alarms
+from blocks.shards.diversity import BEGINNING, LOOKED_AT, LOOKED_INTO, POOL, Diversity, FormatDiversity
 
 VOCABULARY = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u", "ai") for c in "bdfgklmnprst"]
 
@@ -40,7 +41,7 @@ def of(texts) -> dict:
 
 
 def measures(found: dict) -> list[str]:
-    return [alarm["measure"] for alarm in alarms(found)]
+    return [alarm["measure"] for alarm in diversity_alarms("faq", found)]
 
 
 def test_values_computed_by_hand():
@@ -57,7 +58,7 @@ def test_values_computed_by_hand():
 
 def test_an_empty_shard_and_empty_samples():
     assert shard([])["words"] == {"total": 0, "min": 0, "max": 0, "sizes": {}}
-    assert merged(shard([]))["samples"] == 0 and alarms(merged(shard([]))) == []
+    assert merged(shard([]))["samples"] == 0 and diversity_alarms("faq", merged(shard([]))) == []
     found = shard(["", " \n"])
     assert found["words"] == {"total": 0, "min": 0, "max": 0, "sizes": {"0": 2}}
     assert (found["leading_word_bits"], found["near_duplicates"]) == (0, 0)
@@ -162,30 +163,32 @@ def test_prose_raises_no_alarm_and_neither_do_labels_that_change():
 
 def test_a_label_is_told_from_a_template():
     for label in ("**Problem:** ", "Problem: ", "| Name |"):
-        assert alarms(of((label if seed % 4 else "") + prose(seed) for seed in range(400))) == []
-    (alarm,) = alarms(of(("In this tutorial, " if seed % 4 else "") + prose(seed) for seed in range(400)))
+        assert diversity_alarms("faq", of((label if seed % 4 else "") + prose(seed) for seed in range(400))) == []
+    (alarm,) = diversity_alarms(
+        "faq", of(("In this tutorial, " if seed % 4 else "") + prose(seed) for seed in range(400))
+    )
     assert (alarm["measure"], alarm["value"], alarm["limit"]) == ("openings", 0.75, 0.5)
     assert "75%" in alarm["text"] and "'In this tu'" in alarm["text"]
     sentence = "**Problem:** A farmer has some apples, and gives a third of them to each of his three neighbours. "
     template = [(sentence if seed % 4 else "") + prose(seed) for seed in range(400)]
-    (alarm,) = alarms(of(template))
+    (alarm,) = diversity_alarms("faq", of(template))
     assert (alarm["measure"], alarm["value"]) == ("beginnings", 0.75)
     assert sentence[:BEGINNING] in alarm["text"]
 
 
 def test_near_copies_raise_an_alarm():
     copies = [prose(seed - seed % 5 if seed % 5 == 1 else seed) + f" the end {seed}" for seed in range(400)]
-    (alarm,) = alarms(of(copies))
+    (alarm,) = diversity_alarms("faq", of(copies))
     assert (alarm["measure"], alarm["value"]) == ("near_duplicates", 0.2)
     assert "shards/faq/0" in alarm["text"]
     # None of these shards is large enough to be the worst.
     small = merged(*(shard(prose(seed % 20) for seed in range(first, first + 50)) for first in (0, 50, 100)))
-    assert any(alarm["measure"] == "near_duplicates" for alarm in alarms(small))
-    assert not any("worst shard" in alarm["text"] for alarm in alarms(small))
+    assert any(alarm["measure"] == "near_duplicates" for alarm in diversity_alarms("faq", small))
+    assert not any("worst shard" in alarm["text"] for alarm in diversity_alarms("faq", small))
 
 
 def test_a_few_samples_raise_no_alarm():
-    assert alarms(of(["**Problem:** the same again"] * 99)) == []
+    assert diversity_alarms("faq", of(["**Problem:** the same again"] * 99)) == []
     assert measures(of(["**Problem:** the same again"] * 100)) == ["beginnings", "near_duplicates"]
 
 
@@ -217,7 +220,7 @@ def test_any_string_is_measured_and_goes_into_json(text):
     assert len(record) < 3000
     total = merged(*[orjson.loads(record)] * 40)
     assert orjson.loads(orjson.dumps(total))["samples"] == 120
-    orjson.dumps(alarms(total))
+    orjson.dumps(diversity_alarms("faq", total))
 
 
 def test_hash_randomisation_changes_nothing():

@@ -14,7 +14,8 @@ from blocks.filters.verify import run_rules, verify
 from blocks.generate.prompts import load_prompts
 from blocks.judge.flow import parse_judgement
 from blocks.judge.rubric import load_rubric
-from blocks.shards.diversity import Diversity, FormatDiversity, alarms
+from blocks.shards.alarms import diversity_alarms
+from blocks.shards.diversity import Diversity, FormatDiversity
 from tools.tiny.teachers import TEACHERS, documents, judge_answer, split_halves, spoil
 
 DEMO = [
@@ -62,7 +63,7 @@ def test_answers_do_not_all_look_alike(name: str) -> None:
         shard.add(answer)
     merged = FormatDiversity()
     merged.add(name, shard.as_dict())
-    found = alarms(merged.as_dict())
+    found = diversity_alarms(name, merged.as_dict())
     # Generated documents resemble each other but for names and numbers; real ones do not.
     assert [alarm for alarm in found if alarm["measure"] != "near_duplicates"] == []
 
