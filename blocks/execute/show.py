@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import fsspec
 import orjson
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from blocks.shards.chunk import SOURCE
 from blocks.shards.commit import load_commits
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import Unit, planned_rows
 
-SHOWN_CHARACTERS = 600
-"""Of a printed sample."""
+SHOWN_CHARACTERS = 1200
+"""Of a printed sample, and of its source."""
 
 
 def show_plan(console: Console, units: Sequence[Unit], requests: Mapping[str, Mapping[str, Any]]) -> None:
@@ -104,20 +105,41 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
 
 
 def show_samples(console: Console, folder: RunFolder, count: int = 3) -> None:
-    """Print the first sample of some shards, of as many formats as possible."""
-    by_format: dict[str, str] = {}
+    """Print samples of as many formats as possible, of different documents, beside what they were made from.
+
+    The source is there where samples were written with it (`--keep-source`).
+    """
+    shards: dict[str, str] = {}
     for commit in load_commits(folder):
         for file in commit.files:
             kind, _, rest = file.path.partition("/")
             if kind == "shards" and file.rows:
-                by_format.setdefault(rest.partition("/")[0], file.path)
-        if len(by_format) >= count:
+                shards.setdefault(rest.partition("/")[0], file.path)
+        if len(shards) >= count:
             break
-    for path in list(by_format.values())[:count]:
+    for number, path in enumerate(list(shards.values())[:count]):
         with fsspec.open(f"{folder.output}/{path}", "rb") as stream:
-            if path.endswith(".jsonl"):
-                row = orjson.loads(stream.readline())
-            else:
-                row = next(pq.ParquetFile(stream).iter_batches(1, columns=["id", "text"])).to_pylist()[0]
-        text = row["text"] if len(row["text"]) <= SHOWN_CHARACTERS else row["text"][:SHOWN_CHARACTERS] + " …"
-        console.print(Panel(Text(text), title=Text(row["id"]), title_align="left"))
+            rows = _first_rows(stream, number + 1, path.endswith(".jsonl"))
+        row = rows[-1]
+        table = Table(expand=True)
+        texts = [_shortened(row["text"])]
+        if row.get(SOURCE):
+            table.add_column("document", ratio=1)
+            texts.insert(0, _shortened(row[SOURCE]))
+        table.add_column(Text(row["id"]), ratio=1)
+        table.add_row(*texts)
+        console.print(table)
+
+
+def _first_rows(stream: Any, count: int, lines: bool) -> list[dict[str, Any]]:
+    """At most `count` rows of a shard of JSON Lines or Parquet."""
+    if lines:
+        return [orjson.loads(line) for line in islice(stream, count)]
+    parquet = pq.ParquetFile(stream)
+    columns = [name for name in ("id", "text", SOURCE) if name in parquet.schema_arrow.names]
+    rows: list[dict[str, Any]] = next(parquet.iter_batches(count, columns=columns)).to_pylist()
+    return rows
+
+
+def _shortened(text: str) -> Text:
+    return Text(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …")

@@ -73,6 +73,8 @@ def test_every_document_becomes_one_row_per_format(tmp_path, corpus, mock):
     assert list(row) == REPHRASED_SCHEMA.names
     seeds = [entry["fields"]["seed"] for entry in mock.requests()]
     assert len(set(seeds)) == 100
+    for shown in ("doc-0/faq", "doc-1/math", "doc-2/table"):  # of different documents
+        assert shown in result.stdout
     for text in ("documents read", "samples written: table", "completion tokens", "doc-0/faq"):
         assert text in result.stdout
 

@@ -67,8 +67,9 @@ def test_addresses_are_replaced_in_all_that_is_written(tmp_path, mock):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     arguments = ["--input", source, "--output", tmp_path / "run", "--formats", "faq", "--keep-source", *endpoint(mock)]
     judging = json.dumps({"rubric": "format", "keep": 1, "endpoint": mock.url, "tokenizer": "none"})
-    done = finephrase(*arguments, "--pii", "--judge", judging)
+    done = finephrase(*arguments, "--pii", "--judge", judging, "--samples", 1)
     assert done.returncode == 0, done.stdout
+    assert "About ships, by" in done.stdout  # the document is shown beside its sample
     first, _ = samples(tmp_path / "run")
     assert first["judge_feedback"].endswith("It names 192.0.2.1.")
     assert first["text"] == "Write to email@example.com or look at 192.0.2.1 for more."
