@@ -29,15 +29,19 @@ from tools.tiny.tokenizer import CHAT_TEMPLATE, CONTEXT, END
 FORMATS = ("faq", "math", "table", "tutorial")
 RUBRICS = ("faithfulness", "format", "usefulness")
 
-MIXTURE = {"faq": 22, "math": 22, "table": 20, "tutorial": 20, "judge": 10, "continue": 6}
-"""Examples of each task in a hundred. A judge's prompt is three times as long as the others, so its share is small."""
+MIXTURE = {"faq": 23, "math": 23, "table": 21, "tutorial": 21, "judge": 8, "continue": 4}
+"""Examples of each task in a hundred.
+
+A judge's prompt is three times as long as the others, so its share is small. How a text goes on cannot be known at this
+size (6 nats per token of a real one): with many or long continuations, most of the gradient would be noise.
+"""
 
 GENERATED = 0.4
 """Share of examples about generated documents: their names and numbers are new every time and can only be copied."""
 
 # Tokens of a document, from and to. Most are short, since they are what training costs; some have the length of a page,
 # so that the model has met every position. A judge's prompt is long without its document.
-_SHORT, _LONG, _JUDGED = (90, 300), (300, 720), (70, 200)
+_SHORT, _LONG, _JUDGED, _CONTINUED = (90, 300), (300, 720), (70, 200), (60, 160)
 _LONG_SHARE = 0.15
 
 _COPIED = (6, 30)  # tokens
@@ -252,10 +256,10 @@ class Examples:
         return truncate(self.counter.neutralise(text.strip())[0], tokens, self.counter)[0]
 
     def _answer(self, task: str, dice: random.Random) -> Example | None:
-        document = self.document(dice, _LONG if dice.random() < _LONG_SHARE else _SHORT)
         if task == "continue":
-            halves = self.teachers.split_halves(document, dice)
+            halves = self.teachers.split_halves(self.document(dice, _CONTINUED), dice)
             return None if halves is None else Example(task, self._prompts[task].render(halves[0]), halves[1])
+        document = self.document(dice, _LONG if dice.random() < _LONG_SHARE else _SHORT)
         answer = self.teachers.formats[task](document, dice)
         return None if answer is None else Example(task, self._prompts[task].render(document), answer)
 
@@ -263,7 +267,7 @@ class Examples:
         """A judge's task on a teacher's sample, every other one spoiled; None where the document suits no sample."""
         rubric = self._rubrics[dice.choice(RUBRICS)]
         format = dice.choice(FORMATS)
-        document = self.document(dice, _JUDGED)
+        document = self.document(dice, _LONG if dice.random() < _LONG_SHARE else _JUDGED)
         text = self.teachers.formats[format](document, dice)
         if text is None:
             return None
