@@ -20,6 +20,7 @@ from rich.console import Console
 
 from blocks.execute import arguments
 from blocks.execute.arguments import ASK, KEEP, OUT, RUN
+from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_plan, show_routing, show_samples, show_summary
@@ -165,6 +166,7 @@ def finephrase(
         ),
     ] = False,
     samples: Annotated[int, typer.Option(help="Samples to print at the end.", rich_help_panel=RUN)] = 0,
+    cluster: arguments.ClusterProfile = None,
     config: arguments.Config = None,
 ) -> None:
     """Rewrite web documents into FAQs, tables, math problems and tutorials with a language model.
@@ -291,8 +293,10 @@ def finephrase(
             }
             return begin_run(folder, fingerprint, shaped, known, options)
 
-        with launch(folder, begin, console) as run:
+        with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
+            if run.submitted(options):
+                return
             pending = run.pending_passes()
             if not pending:
                 console.print("All of the plan is committed; there is nothing to do.")

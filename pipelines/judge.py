@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from blocks.execute import arguments
+from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_plan, show_summary
@@ -86,6 +87,7 @@ def judge(
         bool,
         typer.Option("--dry-run", help="Print one request and the plan; start nothing.", rich_help_panel=arguments.RUN),
     ] = False,
+    cluster: arguments.ClusterProfile = None,
     config: arguments.Config = None,
 ) -> None:
     """Score samples with a language model; the samples stay as they are, and scores and feedback become a side table.
@@ -161,8 +163,10 @@ def judge(
             known = {**pins, "model_revision": chosen.model.revision}
             return begin_run(folder, fingerprint, {"judged": chosen.rubric.hash}, known, options)
 
-        with launch(folder, begin, console) as run:
+        with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
+            if run.submitted(options):
+                return
             pending = run.pending_passes()
             if not pending:
                 console.print("All of the plan is judged; there is nothing to do.")

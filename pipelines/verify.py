@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from blocks.execute import arguments
+from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_summary
@@ -75,6 +76,7 @@ def verify(
     shard_format: arguments.ShardFileFormat = "parquet",
     chunk_size: arguments.ChunkSize = 5000,
     workers: arguments.Workers = 1,
+    cluster: arguments.ClusterProfile = None,
     config: arguments.Config = None,
 ) -> None:
     """Measure texts with the checks of the pipelines, without a model; rows that do not pass are rejected."""
@@ -128,8 +130,10 @@ def verify(
         def begin() -> RunRecord:
             return begin_run(folder, fingerprint, {"documents": describe(rules)}, pins, options)
 
-        with launch(folder, begin, console) as run:
+        with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
+            if run.submitted(options):
+                return
             for part, _ in run.pending_passes():
                 steps = [
                     ReadUnits(part, chunk_size, text_column, id_column, filters, columns, joined=table),

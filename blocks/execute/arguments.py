@@ -108,6 +108,10 @@ MaxFailureRate = Annotated[
     float, typer.Option(help="Stop a task when a larger share of its documents fails.", rich_help_panel=RUN)
 ]
 RequestTimeout = Annotated[float, typer.Option(help="Seconds for one attempt.", rich_help_panel=RUN)]
+ClusterProfile = Annotated[
+    Path | None,
+    typer.Option(help="Profile of a Slurm cluster to submit the run to, see slurm/README.md.", rich_help_panel=RUN),
+]
 Config = Annotated[
     Path | None,
     typer.Option(

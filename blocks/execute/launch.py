@@ -2,24 +2,30 @@
 
 with launch(folder, record_of_the_run) as run:
     run.plan(files, chunk_size, limit)
-    for part in run.pending_passes():
-        run.execute([ReadUnits(part, …), Rephrase(…), WriteShards(part, …)], tasks, workers)
-    run.summary()
+    if not run.submitted(options):
+        for part in run.pending_passes():
+            run.execute([ReadUnits(part, …), Rephrase(…), WriteShards(part, …)], tasks, workers)
+        run.summary()
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
 from rich.console import Console
 
-from blocks.execute.local import LocalExecutor, start_forkserver
+from blocks.execute.cluster import DRAIN, Cluster, job_folder, requeue, submit
+from blocks.execute.local import Drained, LocalExecutor, start_forkserver
 from blocks.execute.progress import display
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunFolder
+from blocks.shards.leases import live_leases, recover_abandoned
 from blocks.shards.plan import Unit, extend_plan, hold_chunk_size, load_plan, planned_rows, save_plan
 from blocks.shards.run import RunRecord, load_run
 from blocks.shards.source import InputFile, list_files
@@ -29,11 +35,13 @@ from blocks.shards.summary import log_launch, summarize
 class Launch:
     """One launch of a run, holding its lock; made by `launch`."""
 
-    def __init__(self, folder: RunFolder, record: RunRecord, console: Console) -> None:
-        self.folder, self.record, self.console = folder, record, console
+    def __init__(self, folder: RunFolder, record: RunRecord, console: Console, cluster: Cluster | None = None) -> None:
+        self.folder, self.record, self.console, self.cluster = folder, record, console, cluster
         self.units: list[Unit] = []
         self.chunk_size = 0
+        self.stopping: signal.Signals | None = None
         self._rows_left: dict[int, int] = {}
+        self._executor: LocalExecutor | None = None
 
     def plan(self, files: Sequence[InputFile], chunk_size: int, limit: int | None) -> None:
         """Write the plan, or grow the one there is.
@@ -54,16 +62,38 @@ class Launch:
             self.console.print(f"The plan of this run has {rows} already; --limit {limit:,} does not shrink it.")
 
     def pending_passes(self) -> list[tuple[RunFolder, list[str]]]:
-        """Passes with work left: the folder as this pass sees it, and its formats."""
+        """Passes with work left for this launch: the folder as this pass sees it, and its formats."""
         passes = []
+        leased = {lease["unit"] for lease in live_leases(self.folder)} if self.folder.shared else set()
         for number, formats in enumerate(self.record.passes):
             folder = self.folder.for_pass(number)
             pending = list(pending_units(folder, self.units))
             # Of a unit that was not counted nobody knows; then the display shows no total either.
             self._rows_left[number] = sum((unit.rows or 0) - len(done) * self.chunk_size for unit, done in pending)
-            if pending:
+            if any(folder.unit_name(unit.number) not in leased for unit, _ in pending):
                 passes.append((folder, formats))
         return passes
+
+    def submitted(self, options: Mapping[str, Any]) -> bool:
+        """Submit what is left to do to the cluster, where there is one; True when this launch is over then."""
+        if self.cluster is None:
+            return False
+        passes = (self.folder.for_pass(number) for number in range(len(self.record.passes)))
+        left = max(len(list(pending_units(folder, self.units))) for folder in passes)
+        if not left:
+            self.console.print("All of the plan is committed; there is nothing to submit.")
+            return True
+        jobs = min(self.cluster.jobs, left)
+        job = submit(self.cluster, self.folder, options, jobs)
+        self.console.print(f"submitted job {job}: {jobs} job(s) for {left:,} unit(s)", highlight=False)
+        return True
+
+    def stop(self, number: int, _frame: Any = None) -> None:
+        """Handler of a signal that asks for an end: at once for SIGTERM, after the answers under way for SIGUSR1."""
+        self.stopping = signal.Signals(number)
+        if self._executor is None or number == signal.SIGTERM:
+            raise Drained(0)
+        self._executor.drain()
 
     def execute(
         self,
@@ -91,12 +121,21 @@ class Launch:
         def watch() -> Exception | None:
             return next((problem for look in watches if look is not None and (problem := look()) is not None), None)
 
+        if folder.shared:
+            tasks = workers  # who leases units needs no other parts
         with display(self.console, rows, done) as shown:
-            LocalExecutor(pipeline, tasks, workers, folder.state / "logs", shown.update, watch).run()
+            seconds = float(os.environ.get(DRAIN, 60))
+            logs = job_folder() or folder.state / "logs"
+            self._executor = LocalExecutor(pipeline, tasks, workers, logs, shown.update, watch, seconds)
+            try:
+                self._executor.run()
+            finally:
+                self._executor = None
 
     def summary(self) -> dict[str, Any]:
-        """Compute `summary.json` from the commit records, when no worker is left."""
-        recover(self.folder)  # a worker may have been killed between committing a chunk and moving its files
+        """Compute `summary.json` from the commit records, when no worker of this launch is left."""
+        # A worker may have been killed between committing a chunk and moving its files.
+        recover_abandoned(self.folder) if self.folder.shared else recover(self.folder)
         return summarize(self.folder, self.record, self.units)
 
 
@@ -130,21 +169,53 @@ def sum_up(folder: RunFolder) -> dict[str, Any]:
 
 
 @contextmanager
-def launch(folder: RunFolder, begin: Callable[[], RunRecord], console: Console) -> Iterator[Launch]:
+def launch(
+    folder: RunFolder, begin: Callable[[], RunRecord], console: Console, cluster: Cluster | None = None
+) -> Iterator[Launch]:
     """Take the run's lock, check that it is the same run, and clear up after a former launch that was killed.
 
     Args:
         folder: the run folder.
         begin: creates or checks the run's record; called under the lock.
         console: for messages and progress.
+        cluster: where the run is to be submitted.
 
     Raises:
         RunError: the folder cannot be written, is in use, or holds another run.
     """
-    start_forkserver()
+    in_job = job_folder() is not None
+    if in_job or cluster is not None:
+        folder = replace(folder, shared=True)
+    else:
+        start_forkserver()
     folder.prepare()
     with folder.lock():
-        record = begin()
-        recover(folder)
-        log_launch(folder)
-        yield Launch(folder, record, console)
+        run = Launch(folder, begin(), console, None if in_job else cluster)
+        if not folder.shared:
+            recover(folder)
+        if run.cluster is None:
+            log_launch(folder)
+        if not in_job:
+            yield run
+            return
+        with _job(run):
+            yield run
+
+
+@contextmanager
+def _job(run: Launch) -> Iterator[None]:
+    """A job of a cluster: it ends when it is told to, and goes back into the queue if there is work left."""
+    handled = (signal.SIGUSR1, signal.SIGTERM)
+    start_forkserver()
+    for number in handled:
+        signal.signal(number, run.stop)
+    try:
+        yield
+    except Drained:
+        for number in handled:
+            signal.signal(number, signal.SIG_IGN)
+        again = run.stopping is signal.SIGUSR1 and bool(run.pending_passes())
+        run.console.print(f"told to stop; what was answered is kept{', back into the queue' if again else ''}")
+        if again:
+            requeue()
+        raise

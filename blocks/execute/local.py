@@ -24,10 +24,11 @@ from typing import Any
 import multiprocess
 from datatrove.executor.base import DistributedEnvVars, PipelineExecutor
 from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.logging import logger
 from multiprocess import forkserver
 
 from blocks.shards import meter
-from blocks.shards.folder import RunError
+from blocks.shards.folder import RunError, TakenOver
 
 MAX_DEATHS = 3
 """Times a task's worker may be killed in one launch before the run gives up: it is then the task that kills it."""
@@ -42,6 +43,10 @@ STOP_GRACE = 10.0
 """Seconds that workers get to sync their journals when the run is stopped."""
 
 
+class Drained(SystemExit):
+    """The run was asked to stop before its end, and has: all that was answered is kept. Exits with code 0."""
+
+
 class LocalExecutor(PipelineExecutor):
     """Run `tasks` tasks of a pipeline in `workers` processes.
 
@@ -53,6 +58,7 @@ class LocalExecutor(PipelineExecutor):
         on_progress: called about twice a second in this process with the totals of all workers.
         watch: called about twice a second; an exception that it returns (a model server that cannot be kept alive) ends
             the run.
+        drain_seconds: how long `drain` waits for answers.
     """
 
     def __init__(
@@ -63,12 +69,22 @@ class LocalExecutor(PipelineExecutor):
         logging_dir: Path,
         on_progress: Callable[[dict[str, int]], None] | None = None,
         watch: Callable[[], Exception | None] | None = None,
+        drain_seconds: float = 60.0,
     ) -> None:
         # The commit records say what is done; datatrove's completion markers would skip a task whose input has grown.
         super().__init__(list(pipeline), str(logging_dir), skip_completed=False)
         self.tasks, self.workers = tasks, min(workers, tasks)
         self.log_folder = logging_dir
         self._on_progress, self._watch = on_progress, watch
+        self.drain_seconds = drain_seconds
+        self._draining = False
+
+    def drain(self) -> None:
+        """Let `run` end soon; may be called by a signal handler.
+
+        Workers send nothing new, and wait for the answers that are under way.
+        """
+        self._draining = True
 
     @property
     def world_size(self) -> int:
@@ -94,6 +110,7 @@ class LocalExecutor(PipelineExecutor):
 
         Raises:
             RunError: a task raised, or its worker was killed again and again, or `watch` found a reason to stop.
+            Drained: `drain` was called.
         """
         if not self.log_folder.is_dir():
             self.log_folder.mkdir(parents=True)
@@ -103,6 +120,8 @@ class LocalExecutor(PipelineExecutor):
         workers = [_Worker(self, number) for number in range(self.workers)]
         try:
             while todo or any(worker.rank is not None for worker in workers):
+                if self._draining:
+                    self._drain(workers)
                 for worker in workers:
                     if worker.rank is None and todo:
                         worker.start(todo.popleft())
@@ -111,6 +130,9 @@ class LocalExecutor(PipelineExecutor):
                     worker.read()
                     if worker.error is not None:
                         raise RunError(worker.error)
+                    if worker.taken_over is not None:
+                        todo.append(worker.taken_over)
+                        worker.taken_over = None
                     if worker.died:
                         rank, code = worker.rank, worker.process.exitcode
                         past.update(worker.totals)
@@ -133,6 +155,15 @@ class LocalExecutor(PipelineExecutor):
                 worker.stop()
             for worker in workers:
                 worker.join(STOP_GRACE)
+
+    def _drain(self, workers: list[_Worker]) -> None:
+        busy = [worker for worker in workers if worker.rank is not None]
+        for worker in busy:
+            worker.drain()
+        deadline = time.monotonic() + self.drain_seconds + STOP_GRACE
+        for worker in busy:
+            worker.join(max(0.0, deadline - time.monotonic()))
+        raise Drained(0)
 
     def _wait(self, workers: list[_Worker]) -> None:
         handles: list[Any] = []
@@ -176,6 +207,7 @@ class _Worker:
         self.connection: Any = None
         self.rank: int | None = None
         self.error: str | None = None
+        self.taken_over: int | None = None  # a rank that has to begin anew
         self.totals: dict[str, int] = {}
 
     @property
@@ -204,11 +236,17 @@ class _Worker:
                     self.totals = value
                 elif kind == "done":
                     self.rank = None
+                elif kind == "taken over":
+                    self.rank, self.taken_over = None, self.rank
                 elif kind == "error":
                     self.error = value
         except (EOFError, OSError):
             if self.process is not None:
                 self.process.join(1.0)
+
+    def drain(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGUSR1)
 
     def stop(self) -> None:
         if self.process is not None and self.process.exitcode is None:
@@ -227,6 +265,7 @@ def _work(executor: LocalExecutor, connection: Connection[Any, Any], log: Path) 
     _end_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # unwinds the pipeline, which syncs the journals
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
+    signal.signal(signal.SIGUSR1, lambda *_: _drain_in_background(executor.drain_seconds))
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
     sending = threading.Lock()
@@ -248,6 +287,9 @@ def _work(executor: LocalExecutor, connection: Connection[Any, Any], log: Path) 
         executor.pipeline = deepcopy(pipeline)
         try:
             executor._run_for_rank(rank)
+        except TakenOver as error:
+            logger.warning(str(error))
+            send("taken over")
         except RunError as error:
             send("error", str(error))
         except Exception as error:
@@ -255,6 +297,16 @@ def _work(executor: LocalExecutor, connection: Connection[Any, Any], log: Path) 
         else:
             send("totals", meter.totals())
             send("done")
+
+
+def _drain_in_background(seconds: float) -> None:
+    from blocks.generate.drain import drain
+
+    def drain_and_end() -> None:
+        drain(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=drain_and_end, name="finemill-drain", daemon=True).start()
 
 
 def _end_with_parent() -> None:

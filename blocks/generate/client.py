@@ -29,6 +29,7 @@ import aiohttp
 from datatrove.utils.logging import logger
 
 from blocks.generate.answer import Answer, error_message, parse_answer
+from blocks.generate.drain import OnTheWire, hold_back
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import RequestFailed, RequestRefused
 from blocks.shards import meter
@@ -108,8 +109,10 @@ class Client:
         busy_since: float | None = None
         while True:
             await self._take_slot(queued)
+            await hold_back()
             try:
-                result = await self._attempt(path, body)
+                with OnTheWire():
+                    result = await self._attempt(path, body)
             finally:
                 self.slots.release()
             if isinstance(result, Answer):

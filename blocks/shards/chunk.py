@@ -24,6 +24,7 @@ from datatrove.data import Document
 from blocks.shards import meter
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.journal import Journal, flush_journals
+from blocks.shards.leases import Leases
 from blocks.shards.tally import Tally
 
 LINEAGE = "finemill/lineage"
@@ -72,17 +73,19 @@ class OpenChunk:
         folder: the run folder.
         unit: the unit's number in the plan.
         k: the chunk's number within the unit.
+        leases: hold the unit, where other launches work on the same run.
     """
 
-    def __init__(self, folder: RunFolder, unit: int, k: int) -> None:
+    def __init__(self, folder: RunFolder, unit: int, k: int, leases: Leases | None = None) -> None:
         self.name = folder.chunk_name(unit, k)
+        self.unit_name, self.leases = folder.unit_name(unit), leases
         self.unit, self.k = unit, k
         self.tally = Tally()
         self.refusals: list[tuple[str, Refusal]] = []
         self.last_of_unit = False
         self._alive: dict[str, tuple[str, str]] = {}  # lineage → (id, format)
         self._lock = threading.Lock()
-        self.journal = Journal(folder.state / "journal" / f"{self.name}.jsonl")
+        self.journal = Journal(folder.state / "journal" / f"{self.name}.jsonl", leased=leases is not None)
         with _lock:
             _open[self.name] = self
 
@@ -273,5 +276,7 @@ def close_all() -> None:
         _unfinished.clear()
     for chunk in chunks:
         chunk.journal.close()
+        if chunk.leases is not None:
+            chunk.leases.close()
     if chunks:  # now, since a worker process does not come to its atexit functions
         flush_journals()

@@ -32,7 +32,7 @@ from blocks.shards.plan import Unit
 RECORD = "commit.json"
 """Name of the commit record in the staging folder."""
 
-_CHUNK = re.compile(r"(?:p\d+-)?(\d+)-\d+")
+_CHUNK = re.compile(r"((?:p\d+-)?\d+)-\d+")
 _TAKEN = ".recovered"
 
 
@@ -189,17 +189,17 @@ def place_files(folder: RunFolder, staged: Path, record: Commit) -> None:
             folder.place(staged / file.path, file.path)
 
 
-def recover(folder: RunFolder, units: set[int] | None = None) -> None:
-    """Finish or undo what a killed process left behind; no process may be working on these units.
+def recover(folder: RunFolder, unit: str | None = None) -> None:
+    """Finish or undo what a killed process left behind; no process may be working on it.
 
     Args:
         folder: the run folder.
-        units: only these units (of any pass); None for all, under the run's lock.
+        unit: only what belongs to the unit of this name (see `RunFolder.unit_name`); None for all, of every pass.
     """
 
     def mine(chunk: str) -> bool:
         match = _CHUNK.fullmatch(chunk)  # network file systems put names of their own beside ours
-        return match is not None and (units is None or int(match[1]) in units)
+        return match is not None and unit in (None, match[1])
 
     for staged in list((folder.state / "staging").iterdir()):
         chunk, _, token = staged.name.removesuffix(_TAKEN).rpartition(".")
@@ -214,6 +214,12 @@ def recover(folder: RunFolder, units: set[int] | None = None) -> None:
     for journal in list((folder.state / "journal").iterdir()):
         if mine(journal.stem) and commit_path(folder, journal.stem).exists():
             journal.unlink(missing_ok=True)
+
+
+def staged_units(folder: RunFolder) -> set[str]:
+    """Names of the units that have files on their way into the output, of every pass."""
+    chunks = (name.removesuffix(_TAKEN).rpartition(".")[0] for name in _names(folder.state / "staging"))
+    return {match[1] for chunk in chunks if (match := _CHUNK.fullmatch(chunk))}
 
 
 def _names(folder: Path) -> list[str]:

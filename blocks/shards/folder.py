@@ -10,6 +10,7 @@
     STATE/finished/<unit>                 a cache of "the last chunk of this unit is committed"
     STATE/journal/<chunk>.jsonl           answers of chunks that are not committed yet
     STATE/staging/<chunk>.<token>/        files of a chunk on their way into OUTPUT
+    STATE/leases/<unit>                   who works on it, where several launches share the run
     STATE/logs/, STATE/servers/, STATE/lock, STATE/launches.jsonl
 
 OUTPUT may be remote (`s3://…`); STATE is on a POSIX file system shared by the workers, because exclusive creation and
@@ -27,7 +28,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fsspec.core import url_to_fs
@@ -40,6 +41,10 @@ class RunError(Exception):
     """A run cannot go on; the message is one line for the user that says what to do."""
 
 
+class TakenOver(RunError):
+    """Another process works on this one's unit, since it was thought to be gone; its task begins anew."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run's folder, as a small picklable value.
@@ -48,11 +53,13 @@ class RunFolder:
         output: where shards go: a local path, or a URL that fsspec can write (`s3://bucket/run`).
         state: a folder on a POSIX file system that all workers of the run share.
         pass_number: which pass over the plan this is; 0 is the first, formats that are added later get their own.
+        shared: whether other launches may work on the run at the same time; units are leased then.
     """
 
     output: str
     state: Path
     pass_number: int = 0
+    shared: bool = False
 
     @classmethod
     def at(cls, output: str, state: str | Path | None = None) -> RunFolder:
@@ -79,7 +86,7 @@ class RunFolder:
 
     def for_pass(self, number: int) -> RunFolder:
         """The same run, seen by pass `number`."""
-        return RunFolder(self.output, self.state, number)
+        return replace(self, pass_number=number)
 
     @property
     def prefix(self) -> str:
@@ -127,7 +134,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for this launch; a second launch on the same state is refused.
+        """Hold the run for this launch; a second launch on the same state is refused, unless both share the run.
 
         Raises:
             RunError: another process holds it.
@@ -135,7 +142,7 @@ class RunFolder:
         path = self.state / "lock"
         with path.open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 raise RunError(f"another launch is working on {self.state}: {file.read().strip()}") from None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import shutil
 import threading
 import time
 from contextlib import suppress
@@ -126,14 +127,16 @@ class Journal:
     Args:
         path: the journal's file; created when missing, replayed when not.
         patience: seconds to wait for a dying predecessor to let go of the file.
+        leased: whether this process holds the lease of the unit: who has the file open after that time is a zombie, and
+            goes on with a file of its own.
 
     Raises:
         RunError: another live process works on the same chunk.
     """
 
-    def __init__(self, path: Path, patience: float = 20.0) -> None:
+    def __init__(self, path: Path, patience: float = 20.0, leased: bool = False) -> None:
         self.path = path
-        self._file = _open_alone(path, patience)
+        self._file = _open_alone(path, 2.0 if leased else patience, leased)
         self._places: dict[bytes, int] = {}  # key → offset and length of the JSON, in one integer
         self._replay()
 
@@ -186,12 +189,14 @@ class Journal:
 
     def discard(self) -> None:
         """Delete the journal: its chunk is committed."""
-        self.path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_ino == os.fstat(self._file.fileno()).st_ino:  # it may have been taken over
+                self.path.unlink()
         self.close()
 
 
-def _open_alone(path: Path, patience: float) -> FileIO:
-    """Open a journal that no other process holds."""
+def _open_alone(path: Path, patience: float, take_over: bool) -> FileIO:
+    """Open a journal that no other process holds; `take_over` leaves the old file to its holder and copies it."""
     deadline = time.monotonic() + patience
     while True:
         # A FileIO knows that it is closed; a bare descriptor's number may belong to another file by then.
@@ -200,6 +205,11 @@ def _open_alone(path: Path, patience: float) -> FileIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
+            if time.monotonic() > deadline and take_over:
+                copy = path.with_name(f".{path.name}.{os.getpid()}")
+                shutil.copyfile(path, copy)
+                copy.replace(path)
+                continue
             if time.monotonic() > deadline:
                 raise RunError(
                     f"another process is working on this chunk ({path}): end it, or wait for it, and start again"

@@ -18,6 +18,7 @@ from datatrove.pipeline.base import PipelineStep
 from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal, stream_of
 from blocks.shards.commit import pending_units
 from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.leases import Leases, claimed_units
 from blocks.shards.plan import Unit, check_chunk_size, load_plan
 from blocks.shards.rows import BadRow, read_rows
 from blocks.shards.side_table import SideTable
@@ -33,6 +34,8 @@ JUDGED_AFTER = 1000
 
 class ReadUnits(PipelineStep):
     """Read what the plan gives this task: every `world_size`-th unit, from unit `rank` on.
+
+    Where other launches work on the same run (`folder.shared`), it is the units that this task can lease.
 
     Args:
         folder: the run folder; its plan must have been written.
@@ -78,10 +81,19 @@ class ReadUnits(PipelineStep):
         units = load_plan(self.folder.state / "plan.jsonl")
         self._rows = self._unreadable = 0
         with stream_of(self.name):
-            for unit, done in pending_units(self.folder, units[rank::world_size]):
-                yield from self._read_unit(unit, done)
+            if self.folder.shared:
+                leases = Leases(self.folder)
+                try:
+                    for unit, done in claimed_units(self.folder, leases, units):
+                        yield from self._read_unit(unit, done, leases)
+                except BaseException:
+                    leases.close()
+                    raise
+            else:
+                for unit, done in pending_units(self.folder, units[rank::world_size]):
+                    yield from self._read_unit(unit, done)
 
-    def _read_unit(self, unit: Unit, done: set[int]) -> Iterator[Document]:
+    def _read_unit(self, unit: Unit, done: set[int], leases: Leases | None = None) -> Iterator[Document]:
         k = next(k for k in range(len(done) + 1) if k not in done)
         start = unit.start + k * self.chunk_size
         found = read_rows(unit.file, start, unit.stop, self._needed())
@@ -91,7 +103,7 @@ class ReadUnits(PipelineStep):
             number, place = divmod(offset, self.chunk_size)
             if number not in done:
                 if chunk is None:
-                    chunk, ids = OpenChunk(self.folder, unit.number, number), set[str]()
+                    chunk, ids = OpenChunk(self.folder, unit.number, number, leases), set[str]()
                 document = None if row is None else self._document(row, chunk, place, unit, offset, ids)
                 if document is not None:
                     yield document

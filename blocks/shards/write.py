@@ -26,7 +26,7 @@ from blocks.shards.chunk import (
 )
 from blocks.shards.commit import Commit, Staging, mark_finished
 from blocks.shards.diversity import Diversity
-from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.folder import RunError, RunFolder, TakenOver
 from blocks.shards.shard import Shard, ShardFormat, open_shard
 
 REJECTED_SCHEMA = pa.schema(
@@ -66,6 +66,7 @@ class WriteShards(PipelineStep):
         Raises:
             RunError: a sample does not fit the schema or has lost its lineage, a balance does not hold, the stream was
                 cut, or a disk could not be written.
+            TakenOver: another process works on a chunk that this one held.
         """
         close_all()  # what an earlier pipeline of this process left open
         writer: _ChunkWriter | None = None
@@ -111,6 +112,8 @@ class WriteShards(PipelineStep):
 
 
 def _disk_error(chunk: OpenChunk, error: OSError) -> RunError:
+    if chunk.leases is not None and not chunk.leases.holds(chunk.unit_name):
+        return TakenOver(f"chunk {chunk.name} was taken over by another process")  # and its staged files with it
     return RunError(
         f"cannot write chunk {chunk.name}: {error}; make sure that --output and --state exist, are writable and have "
         f"free space, then start again to resume"
@@ -163,6 +166,8 @@ class _ChunkWriter:
         chunk.forget()
         if chunk.last_of_unit:
             mark_finished(self.folder, chunk.unit)
+            if chunk.leases is not None:
+                chunk.leases.release(chunk.unit_name)
         meter.add(chunks=1)
 
     def _shard(self, folder: str, schema: pa.Schema) -> Shard:

@@ -281,9 +281,9 @@ def test_recovery_leaves_other_units_and_strange_names_alone(tmp_path, folder):
     other = Staging(folder, "p2-00007-00000")
     (folder.state / "staging" / ".nfs0001").write_text("")
     (folder.state / "journal" / ".nfs0002").write_text("")
-    recover(folder, units={0})
+    recover(folder, "00000")
     assert other.path.exists() and not mine.path.exists()
-    recover(folder, units={7})
+    recover(folder, "p2-00007")
     assert not other.path.exists()
     recover(folder)
 

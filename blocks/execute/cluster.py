@@ -1,0 +1,184 @@
+"""Slurm: a profile of a cluster, and the submission of a run as an array of jobs.
+
+Each job of the array is a whole launch of the pipeline's own script on one node: it starts the model servers of its
+GPUs, and its workers take one unit of the run after the other (`blocks.shards.leases`) until none is left. So jobs need
+no lists of ranks that could be stale, every job keeps its warm servers for as long as it runs, and a job more, a job
+less, a slow one or a dead one only changes how many units the others take.
+
+Before its time limit a job is signalled, drains and puts itself back into the queue; after a preemption Slurm does it.
+Nothing but the command line reaches the job by file: keys come from the environment in which `sbatch` was called.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from blocks.shards.folder import RunError, RunFolder, write_atomically
+
+JOB = "FINEMILL_JOB"
+"""Environment variable that tells a launch that it is a job of a cluster: the folder of its submission."""
+
+DRAIN = "FINEMILL_DRAIN_SECONDS"
+"""Environment variable with the seconds that a job has for draining."""
+
+STOPPING = 60
+"""Seconds of the warning that are left for ending servers and workers."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A profile of a cluster: what a job gets. What is not given is not asked for.
+
+    Args:
+        jobs: jobs at a time.
+        partition: as in sbatch, and so are `account`, `qos`, `constraint`, `exclude`.
+        time: limit of a job as Slurm has it (`24:00:00`, `2-00:00:00`).
+        gpus: GPUs of a job, all on one node; each (or each group that a model needs) gets a server.
+        cpus: CPUs of a job.
+        memory: memory of a job, such as `200G`.
+        setup: lines of shell before the job's own, such as `source …/activate` or `module load …`.
+        python: the interpreter; that of the submitting process if not given.
+        scratch: folder on the node's own disk for compile caches; each server gets one of its own there.
+        warning: seconds before the time limit at which a job begins to drain.
+        requeue: whether a job that drained or was preempted goes back into the queue.
+        sbatch: any further options of sbatch by their long names; they win over everything above.
+    """
+
+    jobs: int = 1
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    time: str | None = None
+    gpus: int = 0
+    cpus: int | None = None
+    memory: str | None = None
+    setup: str = ""
+    python: str = sys.executable
+    scratch: str | None = None
+    warning: int = 600
+    requeue: bool = True
+    sbatch: Mapping[str, Any] = field(default_factory=dict)
+
+    def options(self, name: str, folder: Path, jobs: int) -> dict[str, Any]:
+        """The options of sbatch for an array of jobs; True for an option without a value."""
+        own = {
+            "job-name": name,
+            "array": f"0-{jobs - 1}",
+            "nodes": 1,
+            "ntasks": 1,
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "exclude": self.exclude,
+            "time": self.time,
+            "gpus-per-node": self.gpus or None,
+            "cpus-per-task": self.cpus,
+            "mem": self.memory,
+            "requeue" if self.requeue else "no-requeue": True,
+            "signal": f"B:USR1@{self.warning}",
+            "output": str(folder / "%a.log"),
+            "open-mode": "append",
+            **self.sbatch,
+        }
+        return {option: value for option, value in own.items() if value is not None and value is not False}
+
+
+def load_cluster(file: Path) -> Cluster:
+    """Read a profile.
+
+    Raises:
+        RunError: it is no profile; the message says what is wrong with it.
+    """
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise RunError(f"--cluster {file}: {error}") from error
+    known = {field.name: field for field in fields(Cluster)}
+    if not isinstance(content, dict):
+        raise RunError(f"--cluster {file}: not a mapping of {', '.join(known)}")
+    if unknown := [name for name in content if name not in known]:
+        raise RunError(
+            f"--cluster {file}: unknown {', '.join(unknown)}; it knows {', '.join(known)}, and `sbatch` takes any "
+            f"other option of sbatch"
+        )
+    cluster = Cluster(**content)
+    if cluster.warning <= STOPPING:
+        raise RunError(f"--cluster {file}: warning must be more than {STOPPING} seconds")
+    return cluster
+
+
+def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], jobs: int) -> str:
+    """Submit a run.
+
+    Args:
+        cluster: where.
+        folder: the run, planned.
+        options: the options of this launch.
+        jobs: how many jobs have something to do.
+
+    Returns:
+        The id of the array.
+
+    Raises:
+        RunError: sbatch is not here or refuses.
+    """
+    if shutil.which("sbatch") is None:
+        raise RunError("--cluster: there is no sbatch here; submit from a login node")
+    launches = folder.state / "launches"
+    launches.mkdir(exist_ok=True)
+    number = len(list(launches.iterdir())) + 1
+    here = launches / f"{number:04d}"
+    here.mkdir()
+    asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    asked.pop("cluster", None)
+    asked.pop("config", None)
+    write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
+    script = _script(cluster, here, cluster.options(f"finemill-{Path(folder.output).name}", here, jobs))
+    write_atomically(here / "job.sh", script.encode())
+    done = subprocess.run(["sbatch", "--parsable", str(here / "job.sh")], capture_output=True, text=True)
+    if done.returncode != 0:
+        shutil.rmtree(here)
+        raise RunError(f"sbatch refused the jobs: {done.stderr.strip()}")
+    job = done.stdout.strip().split(";")[0]
+    write_atomically(here / "job", orjson.dumps({"id": job, "jobs": jobs}))
+    return job
+
+
+def _script(cluster: Cluster, here: Path, options: Mapping[str, Any]) -> str:
+    lines = [f"#SBATCH --{name}" + ("" if value is True else f"={value}") for name, value in options.items()]
+    environment = {JOB: str(here), DRAIN: str(cluster.warning - STOPPING)}
+    if cluster.scratch is not None:
+        environment["FINEMILL_SCRATCH"] = cluster.scratch
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    # `exec`: the signal goes to the batch shell, which is then the launch itself.
+    command = shlex.join(
+        ["exec", cluster.python, str(Path(sys.argv[0]).resolve()), "--config", str(here / "options.yaml")]
+    )
+    return "\n".join(
+        ["#!/bin/bash", *lines, "set -e", cluster.setup, *exports, f"cd {shlex.quote(str(Path.cwd()))}", command, ""]
+    )
+
+
+def job_folder() -> Path | None:
+    """Where this job may leave what only concerns itself; None when this process is no job of a cluster."""
+    here = os.environ.get(JOB)
+    return None if here is None else Path(here) / os.environ.get("SLURM_ARRAY_TASK_ID", "0")
+
+
+def requeue() -> None:
+    """Put this job back into the queue; Slurm ends it then."""
+    subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)

@@ -1,0 +1,218 @@
+"""Leases: who works on which unit, where several launches work on one run at the same time.
+
+A lease is a file `leases/<unit>`, created exclusively, whose time of modification its holder renews. One that was not
+renewed for `EXPIRES` seconds, or whose process is known to be gone, may be taken over. Leases only save work: when a
+stopped process wakes up and finds its unit taken over, commit records still see to it that each chunk counts once.
+
+So there is no scheduler: whoever has nothing to do takes the next unit that is neither finished nor leased. A slow node
+takes fewer of them, a dead one holds its units up for `EXPIRES` seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from blocks.shards.commit import pending_units, recover, staged_units
+from blocks.shards.folder import RunFolder, create_exclusively, write_synced
+from blocks.shards.plan import Unit
+
+EXPIRES = float(os.environ.get("FINEMILL_LEASE_SECONDS", 300))
+"""Seconds without a renewal after which a lease is free. Longer than network file systems cache attributes (60 s)."""
+
+RENEWALS = 10
+"""Renewals in that time."""
+
+
+class Leases:
+    """The leases that this process holds; a thread renews them.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.path = folder.state / "leases"
+        self.path.mkdir(exist_ok=True)
+        self.token = uuid.uuid4().hex[:12]
+        self._held: set[str] = set()
+        self._clock = self.path / f".{self.token}"
+        self._closed = threading.Event()
+        threading.Thread(target=self._renew, name="finemill-leases", daemon=True).start()
+
+    def claim(self, unit: str) -> bool:
+        """Take a unit that nobody holds, or whose holder is gone; False when somebody works on it.
+
+        Args:
+            unit: the unit's name, see `RunFolder.unit_name`.
+        """
+        path = self.path / unit
+        if path.exists() and not self._take_away(path):
+            return False
+        staged = path.with_name(f".{unit}.{self.token}")
+        write_synced(staged, orjson.dumps(_holder(self.token)))
+        try:
+            if create_exclusively(path, staged):
+                self._held.add(unit)
+                return True
+            return False
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def holds(self, unit: str) -> bool:
+        """Whether this process still holds a unit: it may have slept while another took it over."""
+        found = _read(self.path / unit)
+        return found is not None and found["token"] == self.token
+
+    def release(self, unit: str) -> None:
+        """Give a unit back, unless it was taken over."""
+        if unit in self._held:
+            self._held.discard(unit)
+            if self.holds(unit):
+                (self.path / unit).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._closed.set()
+        for unit in list(self._held):
+            self.release(unit)
+        self._clock.unlink(missing_ok=True)
+
+    def _take_away(self, path: Path) -> bool:
+        """Remove a lease whose holder is gone; False when it lives, or when another process was faster."""
+        holder = _read(path)
+        if holder is None:
+            return True
+        if not _is_gone(holder) and not self._expired(path):
+            return False
+        taken = path.with_name(f".{path.name}.{self.token}.taken")
+        with suppress(FileNotFoundError):
+            path.rename(taken)
+        found = _read(taken)
+        if found is not None and found["token"] != holder["token"]:
+            with suppress(FileExistsError):  # somebody else took it over between the two looks: it is theirs
+                os.link(taken, path)
+            taken.unlink()
+            return False
+        taken.unlink(missing_ok=True)
+        return True
+
+    def _expired(self, path: Path) -> bool:
+        # By the clock of the file server: those of nodes differ.
+        self._clock.touch()
+        with suppress(FileNotFoundError):
+            return self._clock.stat().st_mtime - path.stat().st_mtime > EXPIRES
+        return True
+
+    def _renew(self) -> None:
+        while not self._closed.wait(EXPIRES / RENEWALS):
+            for unit in list(self._held):
+                with suppress(OSError):
+                    if self.holds(unit):
+                        os.utime(self.path / unit)
+
+
+def live_leases(folder: RunFolder) -> list[dict[str, Any]]:
+    """The leases of a run, of all passes, whose holders are not known to be gone; each with `unit` and `age` (s)."""
+    path = folder.state / "leases"
+    if not path.is_dir():
+        return []
+    found = []
+    for file in sorted(path.iterdir()):
+        holder = None if file.name.startswith(".") else _read(file)
+        if holder is None or _is_gone(holder):
+            continue
+        with suppress(FileNotFoundError):
+            age = time.time() - file.stat().st_mtime
+            if age <= EXPIRES:
+                found.append({**holder, "unit": file.name, "age": age})
+    return found
+
+
+def claimed_units(folder: RunFolder, leases: Leases, units: Sequence[Unit]) -> Iterator[tuple[Unit, set[int]]]:
+    """Claim one unit after the other until none is left that is neither finished nor leased.
+
+    Each claimed unit is cleared up after whoever had it before, and comes with the numbers of its committed chunks.
+
+    Args:
+        folder: the run as this pass sees it.
+        leases: where to claim.
+        units: the plan.
+    """
+    while True:
+        left = [unit for unit, _ in pending_units(folder, units)]
+        # Everybody begins somewhere else, so that they seldom want the same unit.
+        start = random.SystemRandom().randrange(len(left)) if left else 0
+        found = False
+        for unit in left[start:] + left[:start]:
+            name = folder.unit_name(unit.number)
+            if (folder.state / "finished" / name).exists() or not leases.claim(name):
+                continue
+            recover(folder, name)
+            now = [done for _, done in pending_units(folder, [unit])]
+            if now:
+                found = True
+                yield unit, now[0]
+            else:  # its former holder has finished it
+                leases.release(name)
+        if not found:
+            return
+
+
+def recover_abandoned(folder: RunFolder) -> None:
+    """Clear up after processes that were killed, where nobody holds the unit that they worked on any more."""
+    leases = Leases(folder)
+    for name in staged_units(folder):
+        if leases.claim(name):
+            recover(folder, name)
+            leases.release(name)
+    leases.close()
+
+
+def _holder(token: str) -> dict[str, Any]:
+    return {
+        "token": token,
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "pid": os.getpid(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "life": _life(),
+    }
+
+
+def _is_gone(holder: dict[str, Any]) -> bool:
+    """Whether the holder is known to have ended: its process was on this host, or its job has been started anew."""
+    if holder["job"] is not None and holder["job"] == os.environ.get("SLURM_JOB_ID") and holder["life"] < _life():
+        return True
+    same_host = (holder["host"], holder["boot"]) == (socket.gethostname(), _boot())
+    return same_host and not Path(f"/proc/{holder['pid']}").exists()
+
+
+def _life() -> int:
+    """How many times Slurm has started this job again."""
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = orjson.loads(path.read_bytes())
+        return content
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None

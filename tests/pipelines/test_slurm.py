@@ -1,0 +1,139 @@
+"""Runs on a real Slurm: submitted, preempted, stopped, killed; and in the end each sample exactly once."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import documents, endpoint, finephrase, samples, summary, write_parquet
+from tests.slurm import Slurm, missing
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=f"Slurm is not installed (slurm-wlm): {', '.join(missing())}")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    with tempfile.TemporaryDirectory(prefix="finemill-slurm") as root:  # short: sockets lie in it
+        cluster = Slurm(Path(root))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture
+def submit(slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Submit `finephrase.py` over 60 documents in units of 5; the id of the array."""
+    source = write_parquet(tmp_path / "in.parquet", documents(60), row_group_size=5)
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    monkeypatch.setenv("FINEMILL_LEASE_SECONDS", "5")
+
+    def call(server: Any, *arguments: object, **profile: object) -> str:
+        file = tmp_path / "cluster.yaml"
+        file.write_text(yaml.safe_dump({"jobs": 2, "cpus": 1, "warning": 65, **profile}))
+        always = ["--input", source, "--output", tmp_path / "run", "--chunk-size", 5, "--formats", "faq,table"]
+        done = finephrase(*always, *endpoint(server), "--cluster", file, *arguments)
+        assert done.returncode == 0, done.stdout
+        found = re.search(r"submitted job (\d+)", done.stdout)
+        return found[1] if found else ""
+
+    return call
+
+
+def each_once(run: Path) -> None:
+    assert Counter(row["id"] for row in samples(run)) == {
+        f"doc-{i}/{name}": 1 for i in range(60) for name in ("faq", "table")
+    }
+    result = summary(run)
+    assert result["complete"] and result["written"] == {"faq": 60, "table": 60}
+
+
+def log(run: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted((run / "state" / "launches").rglob("*.log")))
+
+
+def test_an_array_of_jobs_shares_a_run(slurm, submit, mock, tmp_path):
+    job = submit(mock)
+    slurm.wait(lambda: not slurm.queue(job), "end")
+    each_once(tmp_path / "run"), log(tmp_path / "run")
+    hosts = {path.name for path in (tmp_path / "run" / "state" / "launches" / "0001").iterdir()}
+    assert hosts >= {"0.log", "1.log", "job", "job.sh", "options.yaml"}
+    assert len(mock.requests()) == 120
+    assert submit(mock) == ""  # nothing is left
+
+
+def running(slurm: Slurm, job: str, count: int = 2) -> Callable[[], bool]:
+    return lambda: sum(" RUNNING" in line for line in slurm.queue(job)) >= count
+
+
+def begun(mock: Any, requests: int) -> Callable[[], bool]:
+    return lambda: len(mock.requests()) >= requests
+
+
+def test_requeued_in_the_middle(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "0.3")
+    job = submit(mock, "--max-in-flight", 4)
+    slurm.wait(begun(mock, 30), "requests")
+    slurm.run("scontrol", "requeue", f"{job}_0")
+    slurm.wait(lambda: not slurm.queue(job), "end")
+    each_once(tmp_path / "run")
+    assert len(mock.requests()) < 120 + 20, "what was answered was asked again"
+
+
+def test_drained_by_a_signal_and_back_in_the_queue(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "0.5")
+    job = submit(mock, "--max-in-flight", 4)
+    slurm.wait(begun(mock, 20), "requests")
+    slurm.run("scancel", "--signal=USR1", "--batch", f"{job}_0")
+    slurm.wait(lambda: not slurm.queue(job), "end")
+    assert "back into the queue" in log(tmp_path / "run")
+    each_once(tmp_path / "run")
+    assert len(mock.requests()) == 120, "something that was under way was lost"
+
+
+def test_stopped_and_submitted_again(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "0.3")
+    job = submit(mock, "--max-in-flight", 2)
+    slurm.wait(begun(mock, 20), "requests")
+    slurm.run("scancel", job)
+    slurm.wait(lambda: not slurm.queue(job), "end")
+    assert not summary_if_any(tmp_path / "run").get("complete")
+    again = submit(mock, "--max-in-flight", 4)
+    slurm.wait(lambda: not slurm.queue(again), "end")
+    each_once(tmp_path / "run")
+
+
+def summary_if_any(run: Path) -> dict[str, Any]:
+    return summary(run) if (run / "summary.json").exists() else {}
+
+
+def test_the_time_limit_comes(slurm, submit, start_mock, tmp_path):
+    """The warning comes at once here: Slurm's limits are whole minutes, and `warning` is longer than this one."""
+    mock = start_mock("--latency", "1.5")
+    job = submit(mock, "--max-in-flight", 1, jobs=1, time="00:01:00", sbatch={"signal": "B:USR1@55"})
+    slurm.wait(lambda: "back into the queue" in log(tmp_path / "run"), "warning", 90)
+    asked = len(mock.requests())
+    slurm.run("scontrol", "update", f"jobid={job}", "timelimit=30")
+    slurm.wait(lambda: len(mock.requests()) > asked, "second life", 90)
+    slurm.run("scancel", job)
+    slurm.wait(lambda: not slurm.queue(job), "end")
+
+
+def test_a_node_daemon_is_killed_and_started_again(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "0.3")
+    job = submit(mock, "--max-in-flight", 4)
+    slurm.wait(begun(mock, 20), "requests")
+    slurm.kill_node("n1")
+    time.sleep(3)
+    slurm.start_node("n1")
+    slurm.wait(lambda: not slurm.queue(job), "end")
+    each_once(tmp_path / "run")
