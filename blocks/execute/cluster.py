@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from typing import Any
 import orjson
 import yaml
 
+from blocks.execute.preflight import check_disks, try_out
+from blocks.generate.servers import SCRATCH
 from blocks.shards.folder import RunError, RunFolder, write_atomically
 
 JOB = "FINEMILL_JOB"
@@ -31,6 +34,9 @@ JOB = "FINEMILL_JOB"
 
 DRAIN = "FINEMILL_DRAIN_SECONDS"
 """Environment variable with the seconds that a job has for draining."""
+
+STOP = "stop"
+"""File in a submission's folder that keeps its jobs from going back into the queue."""
 
 STOPPING = 60
 """Seconds of the warning that are left for ending servers and workers."""
@@ -52,6 +58,8 @@ class Cluster:
         scratch: folder on the node's own disk for compile caches; each server gets one of its own there.
         warning: seconds before the time limit at which a job begins to drain.
         requeue: whether a job that drained or was preempted goes back into the queue.
+        preflight: whether `setup` and the pipeline are tried on this node, with a few documents, before anything is
+            submitted.
         sbatch: any further options of sbatch by their long names; they win over everything above.
     """
 
@@ -70,6 +78,7 @@ class Cluster:
     scratch: str | None = None
     warning: int = 600
     requeue: bool = True
+    preflight: bool = True
     sbatch: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self, name: str, folder: Path, jobs: int) -> dict[str, Any]:
@@ -121,53 +130,68 @@ def load_cluster(file: Path) -> Cluster:
     return cluster
 
 
-def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], jobs: int) -> str:
-    """Submit a run.
+def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], model: str | None, jobs: int) -> str:
+    """Try a run out and submit it.
 
     Args:
         cluster: where.
         folder: the run, planned.
         options: the options of this launch.
+        model: the model's name; None for a pipeline without one.
         jobs: how many jobs have something to do.
 
     Returns:
         The id of the array.
 
     Raises:
-        RunError: sbatch is not here or refuses.
+        RunError: sbatch is not here or refuses, or the trial failed.
     """
-    if shutil.which("sbatch") is None:
-        raise RunError("--cluster: there is no sbatch here; submit from a login node")
-    launches = folder.state / "launches"
-    launches.mkdir(exist_ok=True)
-    number = len(list(launches.iterdir())) + 1
-    here = launches / f"{number:04d}"
-    here.mkdir()
+    _need("sbatch")
     asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
-    asked.pop("cluster", None)
-    asked.pop("config", None)
+    for name in ("cluster", "config"):
+        asked.pop(name, None)
+    script = str(Path(sys.argv[0]).resolve())
+    if cluster.preflight:
+        check_disks([folder.state, *([Path(folder.output)] if Path(folder.output).is_dir() else [])])
+        try_out(["bash", "-ec", f'{cluster.setup}\nexec "$@"', "trial", cluster.python, script], asked, model)
+    here = _next(folder.state / "launches")
     write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
-    script = _script(cluster, here, cluster.options(f"finemill-{Path(folder.output).name}", here, jobs))
-    write_atomically(here / "job.sh", script.encode())
-    done = subprocess.run(["sbatch", "--parsable", str(here / "job.sh")], capture_output=True, text=True)
+    job_script = _script(cluster, here, cluster.options(f"finemill-{Path(folder.output).name}", here, jobs), script)
+    write_atomically(here / "job.sh", job_script.encode())
+    done = subprocess.run(["sbatch", "--parsable", str(here / "job.sh")], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         shutil.rmtree(here)
         raise RunError(f"sbatch refused the jobs: {done.stderr.strip()}")
     job = done.stdout.strip().split(";")[0]
-    write_atomically(here / "job", orjson.dumps({"id": job, "jobs": jobs}))
+    told = {"id": job, "jobs": jobs, "script": script, "cluster": str(Path(options["cluster"]).resolve())}
+    write_atomically(here / "job.json", orjson.dumps(told))
     return job
 
 
-def _script(cluster: Cluster, here: Path, options: Mapping[str, Any]) -> str:
+def _need(program: str) -> None:
+    if shutil.which(program) is None:
+        raise RunError(f"there is no {program} here: this wants a login node of a Slurm cluster")
+
+
+def _next(launches: Path) -> Path:
+    """A folder for one more submission; never one that jobs of an earlier one read from."""
+    launches.mkdir(exist_ok=True)
+    number = max((int(path.name) for path in launches.iterdir()), default=0)
+    while True:
+        number += 1
+        here = launches / f"{number:04d}"
+        with suppress(FileExistsError):
+            here.mkdir()
+            return here
+
+
+def _script(cluster: Cluster, here: Path, options: Mapping[str, Any], script: str) -> str:
     lines = [f"#SBATCH --{name}" + ("" if value is True else f"={value}") for name, value in options.items()]
-    environment = {JOB: str(here), DRAIN: str(cluster.warning - STOPPING)}
+    exports = [f"export {JOB}={shlex.quote(str(here))}", f"export {DRAIN}={cluster.warning - STOPPING}"]
     if cluster.scratch is not None:
-        environment["FINEMILL_SCRATCH"] = cluster.scratch
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+        exports.append(f'export {SCRATCH}="{cluster.scratch}"')  # it may hold variables of the node
     # `exec`: the signal goes to the batch shell, which is then the launch itself.
-    command = shlex.join(
-        ["exec", cluster.python, str(Path(sys.argv[0]).resolve()), "--config", str(here / "options.yaml")]
-    )
+    command = shlex.join(["exec", cluster.python, script, "--config", str(here / "options.yaml")])
     return "\n".join(
         ["#!/bin/bash", *lines, "set -e", cluster.setup, *exports, f"cd {shlex.quote(str(Path.cwd()))}", command, ""]
     )
@@ -177,6 +201,44 @@ def job_folder() -> Path | None:
     """Where this job may leave what only concerns itself; None when this process is no job of a cluster."""
     here = os.environ.get(JOB)
     return None if here is None else Path(here) / os.environ.get("SLURM_ARRAY_TASK_ID", "0")
+
+
+def stopped() -> bool:
+    """Whether somebody has stopped this job's submission: it does not go back into the queue then."""
+    return (Path(os.environ[JOB]) / STOP).exists()
+
+
+def stop(folder: RunFolder) -> list[str]:
+    """Stop all jobs of a run: those that wait go, those that run drain and end. The ids of their arrays.
+
+    Raises:
+        RunError: there is no Slurm here.
+    """
+    _need("scancel")
+    ids = []
+    launches = folder.state / "launches"
+    for here in sorted(launches.iterdir()) if launches.is_dir() else []:
+        if (here / "job.json").exists():
+            (here / STOP).touch()
+            ids.append(orjson.loads((here / "job.json").read_bytes())["id"])
+            for options in (["--state=PENDING"], ["--signal=USR1", "--batch", "--state=RUNNING"]):
+                subprocess.run(["scancel", *options, ids[-1]], capture_output=True, check=False)
+    return ids
+
+
+def submit_again(folder: RunFolder) -> int:
+    """Submit what is left of a run with the options and the profile of its last submission; the exit code.
+
+    Raises:
+        RunError: it was never submitted.
+    """
+    launches = folder.state / "launches"
+    done = sorted(launches.glob("*/job.json")) if launches.is_dir() else []
+    if not done:
+        raise RunError(f"{folder.output} was never submitted: start its pipeline with --cluster")
+    told = orjson.loads(done[-1].read_bytes())
+    options = ["--config", str(done[-1].with_name("options.yaml")), "--cluster", told["cluster"]]
+    return subprocess.run([sys.executable, told["script"], *options], check=False).returncode
 
 
 def requeue() -> None:

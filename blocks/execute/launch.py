@@ -2,7 +2,7 @@
 
 with launch(folder, record_of_the_run) as run:
     run.plan(files, chunk_size, limit)
-    if not run.submitted(options):
+    if not run.submitted(options, model):
         for part in run.pending_passes():
             run.execute([ReadUnits(part, …), Rephrase(…), WriteShards(part, …)], tasks, workers)
         run.summary()
@@ -20,9 +20,11 @@ from typing import Any
 from datatrove.pipeline.base import PipelineStep
 from rich.console import Console
 
-from blocks.execute.cluster import DRAIN, Cluster, job_folder, requeue, submit
+from blocks.execute.cluster import DRAIN, Cluster, job_folder, requeue, stopped, submit
 from blocks.execute.local import Drained, LocalExecutor, start_forkserver
 from blocks.execute.progress import display
+from blocks.execute.report import Report
+from blocks.generate.placement import visible_gpus
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunFolder
 from blocks.shards.leases import live_leases, recover_abandoned
@@ -42,6 +44,8 @@ class Launch:
         self.stopping: signal.Signals | None = None
         self._rows_left: dict[int, int] = {}
         self._executor: LocalExecutor | None = None
+        here = job_folder()
+        self.report = None if here is None else Report(here, len(visible_gpus()))
 
     def plan(self, files: Sequence[InputFile], chunk_size: int, limit: int | None) -> None:
         """Write the plan, or grow the one there is.
@@ -74,8 +78,16 @@ class Launch:
                 passes.append((folder, formats))
         return passes
 
-    def submitted(self, options: Mapping[str, Any]) -> bool:
-        """Submit what is left to do to the cluster, where there is one; True when this launch is over then."""
+    def submitted(self, options: Mapping[str, Any], model: str | None) -> bool:
+        """Submit what is left to do to the cluster, where there is one; True when this launch is over then.
+
+        Args:
+            options: of the command line.
+            model: the model's name; None for a pipeline without one.
+
+        Raises:
+            RunError: see `submit`.
+        """
         if self.cluster is None:
             return False
         passes = (self.folder.for_pass(number) for number in range(len(self.record.passes)))
@@ -84,7 +96,7 @@ class Launch:
             self.console.print("All of the plan is committed; there is nothing to submit.")
             return True
         jobs = min(self.cluster.jobs, left)
-        job = submit(self.cluster, self.folder, options, jobs)
+        job = submit(self.cluster, self.folder, options, model, jobs)
         self.console.print(f"submitted job {job}: {jobs} job(s) for {left:,} unit(s)", highlight=False)
         return True
 
@@ -123,10 +135,16 @@ class Launch:
 
         if folder.shared:
             tasks = workers  # who leases units needs no other parts
+
+        def tell(totals: dict[str, int]) -> None:
+            shown.update(totals)
+            if self.report is not None:
+                self.report.update(totals)
+
         with display(self.console, rows, done) as shown:
             seconds = float(os.environ.get(DRAIN, 60))
             logs = job_folder() or folder.state / "logs"
-            self._executor = LocalExecutor(pipeline, tasks, workers, logs, shown.update, watch, seconds)
+            self._executor = LocalExecutor(pipeline, tasks, workers, logs, tell, watch, seconds)
             try:
                 self._executor.run()
             finally:
@@ -205,6 +223,7 @@ def launch(
 @contextmanager
 def _job(run: Launch) -> Iterator[None]:
     """A job of a cluster: it ends when it is told to, and goes back into the queue if there is work left."""
+    assert run.report is not None
     handled = (signal.SIGUSR1, signal.SIGTERM)
     start_forkserver()
     for number in handled:
@@ -214,8 +233,13 @@ def _job(run: Launch) -> Iterator[None]:
     except Drained:
         for number in handled:
             signal.signal(number, signal.SIG_IGN)
-        again = run.stopping is signal.SIGUSR1 and bool(run.pending_passes())
+        again = run.stopping is signal.SIGUSR1 and not stopped() and bool(run.pending_passes())
+        run.report.end("told to stop")
         run.console.print(f"told to stop; what was answered is kept{', back into the queue' if again else ''}")
         if again:
             requeue()
         raise
+    except BaseException as error:
+        run.report.end(f"{type(error).__name__}: {error}")
+        raise
+    run.report.end("done")

@@ -72,7 +72,7 @@ class Display:
             if totals.get(name):
                 parts.append(f"{totals[name]:,} {label}")
         if self._progress is None and self._rows is not None and new > 0:
-            parts.append(f"ETA {_duration((self._rows - handled) * elapsed / new)}")
+            parts.append(f"ETA {duration((self._rows - handled) * elapsed / new)}")
         return ", ".join(parts)
 
 
@@ -86,7 +86,8 @@ def display(console: Console, rows: int | None, done: int) -> Iterator[Display]:
         shown.stop()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
     minutes, rest = divmod(int(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -34,7 +34,7 @@ from blocks.generate.client import Client
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
 from blocks.generate.loop import event_loop, finish_on_loop, run_on_loop
-from blocks.generate.window import Window
+from blocks.generate.window import INBOX, Window
 from blocks.shards import meter
 from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, is_document, stream_of
 from blocks.shards.folder import RunError
@@ -124,7 +124,9 @@ class Generate(PipelineStep):
             return await self._settle(document, _Request(self, client, document, queued))
 
         backlog = max(8, self.max_in_flight // 8)
-        window = Window(event_loop(), work, unplaced, backlog, self.max_held_bytes)
+        # No more than that: where units are leased, others could have what is only read ahead here.
+        inbox = min(INBOX, max(16, self.max_in_flight))
+        window = Window(event_loop(), work, unplaced, backlog, self.max_held_bytes, inbox)
         judge = _FailureRate(self.max_failure_rate)
         try:
             with stream_of(self.name), closing(window.run(data or ())) as finished:

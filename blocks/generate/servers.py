@@ -28,6 +28,10 @@ from blocks.generate.supervise import Running, serve
 __all__ = ["VLLM", "Running", "Server", "ServerError", "Transformers", "check_gpu_memory", "serve", "visible_gpus"]
 
 
+SCRATCH = "FINEMILL_SCRATCH"
+"""Environment variable that names a folder on the node's own disk, for caches that processes must not share."""
+
+
 def _executable(name: str, extra: str) -> str:
     """A program beside this Python (of the same virtual environment), else on PATH."""
     beside = Path(sys.executable).parent / name
@@ -203,8 +207,16 @@ class VLLM(Server):
         return [vllm, "serve", self.model, *_arguments({**own, **options})]
 
     def environment(self, gpus: Sequence[str]) -> dict[str, str]:
-        """Pins the GPUs; spares the import of TensorFlow; drops a key that would lock out the run itself."""
-        return {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "USE_TF": "0", "VLLM_API_KEY": ""}
+        """Pins the GPUs; spares the import of TensorFlow; drops a key that would lock out the run itself.
+
+        Servers that compile into one cache at the same time have corrupted it, so each has its own where there is a
+        folder for it. The next life of a job finds it again.
+        """
+        chosen = {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "USE_TF": "0", "VLLM_API_KEY": ""}
+        if scratch := os.environ.get(SCRATCH):
+            slot = "-".join([os.environ.get("SLURM_ARRAY_TASK_ID", "0"), *gpus])
+            chosen["VLLM_CACHE_ROOT"] = f"{scratch}/finemill-vllm/{slot}"
+        return chosen
 
     def answers(self, port: int) -> bool:
         """As in `Server`: it is healthy and lists the model."""

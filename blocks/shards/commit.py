@@ -15,7 +15,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -137,9 +137,15 @@ def load_commit(path: Path) -> Commit:
     return Commit(**fields)
 
 
-def load_commits(folder: RunFolder) -> Iterator[Commit]:
-    """All commit records of the run, of every pass, by name; read many at a time, for file systems with latency."""
-    paths = (folder.state / "commits" / name for name in sorted(_names(folder.state / "commits")))
+def load_commits(folder: RunFolder, known: Container[str] = ()) -> Iterator[Commit]:
+    """All commit records of the run, of every pass, by name; read many at a time, for file systems with latency.
+
+    Args:
+        folder: the run folder.
+        known: names of chunks to leave out.
+    """
+    names = sorted(name for name in _names(folder.state / "commits") if name.removesuffix(".json") not in known)
+    paths = (folder.state / "commits" / name for name in names)
     with ThreadPoolExecutor(32) as pool:
         while batch := list(islice(paths, 1000)):
             yield from pool.map(load_commit, batch)

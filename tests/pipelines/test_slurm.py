@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import documents, endpoint, finephrase, samples, summary, write_parquet
+from tests.conftest import ROOT, documents, endpoint, finephrase, samples, summary, write_parquet
 from tests.slurm import Slurm, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"Slurm is not installed (slurm-wlm): {', '.join(missing())}")
@@ -66,7 +69,7 @@ def test_an_array_of_jobs_shares_a_run(slurm, submit, mock, tmp_path):
     slurm.wait(lambda: not slurm.queue(job), "end")
     each_once(tmp_path / "run"), log(tmp_path / "run")
     hosts = {path.name for path in (tmp_path / "run" / "state" / "launches" / "0001").iterdir()}
-    assert hosts >= {"0.log", "1.log", "job", "job.sh", "options.yaml"}
+    assert hosts >= {"0.log", "1.log", "job.json", "job.sh", "options.yaml"}
     assert len(mock.requests()) == 120
     assert submit(mock) == ""  # nothing is left
 
@@ -77,6 +80,14 @@ def running(slurm: Slurm, job: str, count: int = 2) -> Callable[[], bool]:
 
 def begun(mock: Any, requests: int) -> Callable[[], bool]:
     return lambda: len(mock.requests()) >= requests
+
+
+def status(run: Path, *arguments: object) -> str:
+    command = [sys.executable, ROOT / "pipelines" / "status.py", run, *arguments]
+    environment = {**os.environ, "COLUMNS": "160"}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_requeued_in_the_middle(slurm, submit, start_mock, tmp_path):
@@ -100,20 +111,28 @@ def test_drained_by_a_signal_and_back_in_the_queue(slurm, submit, start_mock, tm
     assert len(mock.requests()) == 120, "something that was under way was lost"
 
 
-def test_stopped_and_submitted_again(slurm, submit, start_mock, tmp_path):
-    mock = start_mock("--latency", "0.3")
-    job = submit(mock, "--max-in-flight", 2)
-    slurm.wait(begun(mock, 20), "requests")
-    slurm.run("scancel", job)
+def test_watched_stopped_and_resumed(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "0.5")
+    run = tmp_path / "run"
+    job = submit(mock, "--max-in-flight", 2, jobs=3)  # the third one waits
+    slurm.wait(begun(mock, 30), "requests")
+    shown = status(run)
+    assert re.search(r"0001/0 +│ running +│ n1", shown) and re.search(r"0001/2 +│ pending", shown), shown
+    assert "of 60 (" in shown and "unit(s) left" in shown
+
+    assert f"told {job} to stop" in status(run, "stop")
     slurm.wait(lambda: not slurm.queue(job), "end")
-    assert not summary_if_any(tmp_path / "run").get("complete")
-    again = submit(mock, "--max-in-flight", 4)
-    slurm.wait(lambda: not slurm.queue(again), "end")
-    each_once(tmp_path / "run")
+    assert "told to stop" in status(run)
+    asked = len(mock.requests())
+    assert asked < 120
 
-
-def summary_if_any(run: Path) -> dict[str, Any]:
-    return summary(run) if (run / "summary.json").exists() else {}
+    assert "submitted job" in status(run, "resume")
+    slurm.wait(lambda: not slurm.queue(), "end")
+    each_once(run)
+    assert len(mock.requests()) == 120, "an answer that was under way when it was stopped was lost"
+    shown = status(run)
+    assert "60 of 60 (100.0%) documents committed" in shown and re.search(r"0002/0 +│ done", shown)
+    assert shown.count("alarm") == 0
 
 
 def test_the_time_limit_comes(slurm, submit, start_mock, tmp_path):

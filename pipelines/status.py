@@ -1,0 +1,58 @@
+"""Watch a run on a cluster, stop it, go on with it.
+
+python pipelines/status.py runs/finephrase --watch
+python pipelines/status.py runs/finephrase stop
+python pipelines/status.py runs/finephrase resume
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from blocks.execute import cluster
+from blocks.execute.options import one_line_errors
+from blocks.execute.status import Watch, show_status
+from blocks.shards.folder import RunFolder
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+console = Console()
+
+
+@app.command(no_args_is_help=True)
+def status(
+    run: Annotated[str, typer.Argument(help="Run folder: local or s3://…")],
+    verb: Annotated[
+        Literal["show", "stop", "resume"],
+        typer.Argument(help="Show it; let its jobs drain and end; submit what is left."),
+    ] = "show",
+    state: Annotated[Path | None, typer.Option(help="Folder of the run's state, if it is not RUN/state.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until all is done.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
+) -> None:
+    """Say how a run on a cluster gets on: jobs, rates, what is left, alarms."""
+    with one_line_errors(console):
+        folder = RunFolder.at(run, state)
+        looking = Watch(folder)
+        if verb == "stop":
+            ids = cluster.stop(folder)
+            console.print(f"told {', '.join(ids) or 'no job'} to stop; what was answered is kept")
+            return
+        if verb == "resume":
+            raise typer.Exit(cluster.submit_again(folder))
+        while True:
+            found = looking.look()
+            if watch and console.is_terminal:
+                console.clear()
+            show_status(console, folder, found)
+            if not watch or not found.units_left:
+                return
+            time.sleep(every)
+
+
+if __name__ == "__main__":
+    app()
