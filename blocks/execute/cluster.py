@@ -130,6 +130,26 @@ def load_cluster(file: Path) -> Cluster:
     return cluster
 
 
+def seconds_of(limit: str) -> float:
+    """A time limit as Slurm writes it (`minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours[:…]`).
+
+    Raises:
+        RunError: it is none.
+    """
+    days, dash, rest = limit.rpartition("-")
+    try:
+        parts = [int(part) for part in rest.split(":")]
+        if dash:
+            hours, minutes, seconds = [*parts, 0, 0][:3]
+        elif len(parts) == 3:
+            hours, minutes, seconds = parts
+        else:
+            hours, (minutes, seconds) = 0, [*parts, 0][:2]
+        return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+    except ValueError:
+        raise RunError(f"{limit!r} is no time limit of Slurm, such as 24:00:00 or 2-00:00:00") from None
+
+
 def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], model: str | None, jobs: int) -> str:
     """Try a run out and submit it.
 

@@ -1,0 +1,116 @@
+"""What a run will take, before it is submitted: GPU-hours, days, money, chunk size.
+
+    python pipelines/plan.py --documents 339347842 --jobs 100 --gpus 1
+    python pipelines/plan.py --documents 339347842 --calibrate runs/small --cluster slurm/h100.yaml --price 2.5
+
+Without a run of your own to calibrate on, the rates are those of FinePhrase's benchmark, which real runs seldom reach.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from blocks.execute.cluster import load_cluster, seconds_of
+from blocks.execute.options import one_line_errors
+from blocks.execute.planner import OTHER_TOKENS, RATES, SHARE, TOKENS, Conditions, Work, estimate
+from blocks.execute.progress import duration
+from blocks.generate.model import DEFAULT_MODEL
+from blocks.shards.folder import RunError, RunFolder
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+console = Console()
+
+
+@app.command(no_args_is_help=True)
+def plan(
+    documents: Annotated[int, typer.Option(min=1, help="How many documents.")],
+    formats: Annotated[str, typer.Option(help="Formats, separated by commas.")] = "faq,math,table,tutorial",
+    tokens: Annotated[
+        float | None, typer.Option(help="Completion tokens per document, over all formats; published means by default.")
+    ] = None,
+    asked: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests that are made: --route auto spares the others.")
+    ] = 1.0,
+    model: Annotated[str, typer.Option(help="Model, for its rate in FinePhrase's benchmark.")] = DEFAULT_MODEL,
+    rate: Annotated[float | None, typer.Option(help="Completion tokens per second and server.")] = None,
+    calibrate: Annotated[
+        str | None, typer.Option(help="Run folder of a trial on your documents: tokens per document, and rate.")
+    ] = None,
+    cluster: Annotated[Path | None, typer.Option(help="Profile: jobs, GPUs, time limit.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at a time.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs per job.")] = None,
+    gpus_per_server: Annotated[int, typer.Option(min=1, help="GPUs that one server of the model takes.")] = 1,
+    start: Annotated[float, typer.Option(help="Seconds from the start of a job to its first answer.")] = 300.0,
+    preemptions: Annotated[float, typer.Option(help="Preemptions of a job per day.")] = 0.0,
+    spread: Annotated[
+        float, typer.Option(min=1, help="How many times as long as the average job the slowest takes.")
+    ] = 1.5,
+    chunk_size: Annotated[int | None, typer.Option(min=1, help="Rows per chunk; chosen if not given.")] = None,
+    price: Annotated[float, typer.Option(help="Of a GPU-hour.")] = 3.0,
+) -> None:
+    """Estimate what a run takes."""
+    with one_line_errors(console):
+        profile = load_cluster(cluster) if cluster else None
+        names = formats.split(",")
+        told = tokens or sum(TOKENS.get(name, OTHER_TOKENS) for name in names) * asked
+        if rate is None and calibrate is None and model not in RATES:
+            raise RunError(f"no rate is known of {model}: give --rate, or --calibrate with a trial run")
+        if calibrate is not None:
+            told, measured = _measured(calibrate)
+            rate = rate or measured
+        work = Work(documents, told, rate or RATES[model])
+        under = Conditions(
+            jobs=jobs or (profile.jobs if profile else 1),
+            gpus=gpus or (profile.gpus if profile else 0) or 8,
+            gpus_per_server=gpus_per_server,
+            start=start,
+            limit=seconds_of(profile.time) if profile and profile.time else None,
+            preemptions=preemptions,
+            spread=spread,
+        )
+        found = estimate(work, under, chunk_size)
+        table = Table(show_header=False)
+        for name, value in (
+            ("completion tokens", f"{documents * told:,.0f} ({told:,.0f} per document)"),
+            ("rate", f"{work.rate:,.0f} tokens/s per server, {under.servers} servers"),
+            ("ideal GPU-days", f"{work.server_seconds * gpus_per_server / 86_400:,.0f}"),
+            ("ideal wall time", _days(found.ideal)),
+            ("wall time", _days(found.wall)),
+            ("… with a fixed part per job", _days(found.static)),
+            ("GPU-hours", f"{found.gpu_hours:,.0f}"),
+            ("price", f"{found.gpu_hours * price:,.0f} at {price:g} per GPU-hour"),
+            ("chunk size", f"{found.chunk_size:,} rows, {found.units:,} units"),
+            ("starts of a job", f"{found.lives:,.1f}, {found.starting:.1%} of its time"),
+            ("tail", f"{found.tail:.1%} of the time"),
+        ):
+            table.add_row(name, value)
+        console.print(table)
+        if found.starting > SHARE:
+            console.print(f"alarm: starting takes more than {SHARE:.0%}: longer jobs, or fewer", style="bold yellow")
+        if found.tail > SHARE:
+            console.print(f"alarm: the tail takes more than {SHARE:.0%}: smaller chunks", style="bold yellow")
+
+
+def _measured(run: str) -> tuple[float, float]:
+    """Completion tokens per document and per second of a run."""
+    content = RunFolder.at(run).read_output("summary.json")
+    if content is None:
+        raise RunError(f"--calibrate {run}: there is no summary.json; let the trial come to its end")
+    summary = orjson.loads(content)
+    if not summary["done"] or not summary["completion_tokens_per_second"]:
+        raise RunError(f"--calibrate {run}: it has not asked a model")
+    return summary["completion_tokens"] / summary["done"], summary["completion_tokens_per_second"]
+
+
+def _days(seconds: float) -> str:
+    return f"{seconds / 86_400:,.1f} days" if seconds > 2 * 86_400 else duration(seconds)
+
+
+if __name__ == "__main__":
+    app()
