@@ -34,7 +34,7 @@ from blocks.generate.client import Client
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
 from blocks.generate.loop import event_loop, finish_on_loop, run_on_loop
-from blocks.generate.window import INBOX, Window
+from blocks.generate.window import Window
 from blocks.shards import meter
 from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, is_document, stream_of
 from blocks.shards.folder import RunError
@@ -121,15 +121,15 @@ class Generate(PipelineStep):
             return client.waiting + max(0, client.resting - self.max_in_flight)
 
         async def work(document: Document, queued: Callable[[], None]) -> tuple[Outcome, int]:
+            if (chunk := chunk_of(document)) is not None:
+                chunk.begun += 1
             return await self._settle(document, _Request(self, client, document, queued))
 
         backlog = max(8, self.max_in_flight // 8)
-        # No more than that: where units are leased, others could have what is only read ahead here.
-        inbox = min(INBOX, max(16, self.max_in_flight))
-        window = Window(event_loop(), work, unplaced, backlog, self.max_held_bytes, inbox)
+        window = Window(event_loop(), work, unplaced, backlog, self.max_held_bytes)
         judge = _FailureRate(self.max_failure_rate)
         try:
-            with stream_of(self.name), closing(window.run(data or ())) as finished:
+            with stream_of(self.name), closing(window.run(_entering(data or ()))) as finished:
                 for document, outcome in finished:
                     judge.add(outcome)
                     yield from self._account(document, outcome)
@@ -199,6 +199,14 @@ class Generate(PipelineStep):
             else:
                 chunk.replace(lineage, children, refusals)
         yield from children
+
+
+def _entering(documents: Iterable[Document]) -> Iterator[Document]:
+    """Count what is read ahead, see `OpenChunk.entered`."""
+    for document in documents:
+        if (chunk := chunk_of(document)) is not None:
+            chunk.entered += 1
+        yield document
 
 
 class _Request:

@@ -21,7 +21,7 @@ from typing import Any
 from datatrove.data import Document
 
 INBOX = 256
-"""Documents read ahead of admission, at most."""
+"""Documents read ahead of admission."""
 
 INBOX_BYTES = 64 << 20
 """Bytes of text read ahead of admission."""
@@ -54,7 +54,6 @@ class Window:
         unplaced: how many requests are waiting for a slot; called on the loop.
         backlog: admit while `unplaced` is below this.
         max_bytes: bound on what is held for reordering.
-        inbox: documents read ahead of admission.
     """
 
     def __init__(
@@ -64,10 +63,9 @@ class Window:
         unplaced: Callable[[], int],
         backlog: int,
         max_bytes: int,
-        inbox: int = INBOX,
     ) -> None:
         self._loop, self._rollout, self._unplaced = loop, rollout, unplaced
-        self._backlog, self._max_bytes, self._inbox_size = backlog, max_bytes, inbox
+        self._backlog, self._max_bytes = backlog, max_bytes
         self._inbox: deque[Ticket] = deque()
         self._inbox_bytes = 0
         self._window: deque[Ticket] = deque()
@@ -107,7 +105,7 @@ class Window:
                 ticket = Ticket(document)
                 with self._lock:
                     while self._error is None and (
-                        len(self._inbox) >= self._inbox_size or (self._inbox and self._inbox_bytes > INBOX_BYTES)
+                        len(self._inbox) >= INBOX or (self._inbox and self._inbox_bytes > INBOX_BYTES)
                     ):
                         self._room.wait()
                     if self._error is not None:
@@ -140,7 +138,7 @@ class Window:
                 self._inbox_bytes -= ticket.size
                 self._held += ticket.size
                 self._window.append(ticket)
-                if len(self._inbox) == self._inbox_size // 2 or not self._inbox:
+                if len(self._inbox) == INBOX // 2 or not self._inbox:
                     self._room.notify()
             if self._stalled_since is not None:
                 self.stalled_seconds += time.monotonic() - self._stalled_since

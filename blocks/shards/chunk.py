@@ -83,6 +83,8 @@ class OpenChunk:
         self.tally = Tally()
         self.refusals: list[tuple[str, Refusal]] = []
         self.last_of_unit = False
+        # Documents that came to a `Generate` step, and those whose rollout has begun; the others are only read ahead.
+        self.entered = self.begun = 0
         self._alive: dict[str, tuple[str, str]] = {}  # lineage → (id, format)
         self._lock = threading.Lock()
         self.journal = Journal(folder.state / "journal" / f"{self.name}.jsonl", leased=leases is not None)

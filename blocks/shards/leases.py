@@ -69,6 +69,11 @@ class Leases:
         finally:
             staged.unlink(missing_ok=True)
 
+    @property
+    def closed(self) -> bool:
+        """Whether everything was given back."""
+        return self._closed.is_set()
+
     def holds(self, unit: str) -> bool:
         """Whether this process still holds a unit: it may have slept while another took it over."""
         found = _read(self.path / unit)
@@ -123,7 +128,7 @@ class Leases:
 
 
 def live_leases(folder: RunFolder) -> list[dict[str, Any]]:
-    """The leases of a run, of all passes, whose holders are not known to be gone; each with `unit` and `age` (s)."""
+    """The leases of a run, of all passes, whose holders are not known to be gone; each with `unit` and `renewed`."""
     path = folder.state / "leases"
     if not path.is_dir():
         return []
@@ -133,9 +138,9 @@ def live_leases(folder: RunFolder) -> list[dict[str, Any]]:
         if holder is None or _is_gone(holder):
             continue
         with suppress(FileNotFoundError):
-            age = time.time() - file.stat().st_mtime
-            if age <= EXPIRES:
-                found.append({**holder, "unit": file.name, "age": age})
+            renewed = file.stat().st_mtime
+            if time.time() - renewed <= EXPIRES:
+                found.append({**holder, "unit": file.name, "renewed": renewed})
     return found
 
 
@@ -165,8 +170,28 @@ def claimed_units(folder: RunFolder, leases: Leases, units: Sequence[Unit]) -> I
                 yield unit, now[0]
             else:  # its former holder has finished it
                 leases.release(name)
-        if not found:
+        if not found and not _somebody_is_gone(folder, leases.token):
             return
+
+
+def _somebody_is_gone(folder: RunFolder, me: str) -> bool:
+    """Watch the leases of others until each has been renewed, which takes a tenth of `EXPIRES`.
+
+    Whoever finds nothing to do would leave for good. So it first makes sure that the others live: a process that has
+    just died holds leases that look as good as any.
+
+    Returns:
+        Whether one was given back or has run out, so that there may be something to do.
+    """
+    unproven = {(lease["unit"], lease["token"]): lease["renewed"] for lease in live_leases(folder)}
+    unproven = {key: renewed for key, renewed in unproven.items() if key[1] != me}
+    while unproven:
+        time.sleep(EXPIRES / RENEWALS / 2)
+        now = {(lease["unit"], lease["token"]): lease["renewed"] for lease in live_leases(folder)}
+        if any(key not in now for key in unproven):
+            return True
+        unproven = {key: renewed for key, renewed in unproven.items() if now[key] == renewed}
+    return False
 
 
 def recover_abandoned(folder: RunFolder) -> None:

@@ -9,13 +9,14 @@ An input in which many rows cannot be read at all is more likely a wrong input t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal, stream_of
+from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal, open_chunks, stream_of
 from blocks.shards.commit import pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.leases import Leases, claimed_units
@@ -82,16 +83,24 @@ class ReadUnits(PipelineStep):
         self._rows = self._unreadable = 0
         with stream_of(self.name):
             if self.folder.shared:
-                leases = Leases(self.folder)
-                try:
-                    for unit, done in claimed_units(self.folder, leases, units):
-                        yield from self._read_unit(unit, done, leases)
-                except BaseException:
-                    leases.close()
-                    raise
+                yield from self._read_leased(units)
             else:
                 for unit, done in pending_units(self.folder, units[rank::world_size]):
                     yield from self._read_unit(unit, done)
+
+    def _read_leased(self, units: Sequence[Unit]) -> Iterator[Document]:
+        leases = Leases(self.folder)
+        try:
+            for unit, done in claimed_units(self.folder, leases, units):
+                yield from self._read_unit(unit, done, leases)
+                # Do not hold what cannot be begun yet: somebody else may have nothing to do.
+                while any(chunk.begun < chunk.entered for chunk in open_chunks()):
+                    time.sleep(0.02)
+                if leases.closed:
+                    return
+        except BaseException:
+            leases.close()
+            raise
 
     def _read_unit(self, unit: Unit, done: set[int], leases: Leases | None = None) -> Iterator[Document]:
         k = next(k for k in range(len(done) + 1) if k not in done)

@@ -6,6 +6,7 @@ What a real server does now and then is asked for in the environment:
 - `FAKE_VLLM_CRASH=words`: prints the words at the start and exits with code 3.
 - `FAKE_VLLM_NOISE=1`: prints a line of 100 kB and bytes that are not UTF-8.
 - `FAKE_VLLM_DIE_AFTER=2`: exits without notice after 2 answers, and leaves its other process behind.
+- `FAKE_VLLM_LATENCY=0.5`: takes half a second for an answer, four at a time.
 - `FAKE_VLLM_PIDS=FILE`: appends a line with the pids of the server and of its other process.
 """
 
@@ -24,6 +25,8 @@ class Handler(BaseHTTPRequestHandler):
     model = ""
     answered = 0
     lock = threading.Lock()
+    slots = threading.Semaphore(4)
+    latency = float(os.environ.get("FAKE_VLLM_LATENCY", 0))
 
     def log_message(self, format, *args):
         pass
@@ -42,6 +45,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.latency:
+            with self.slots:
+                time.sleep(self.latency)
         words = request["messages"][-1]["content"][-60:].upper()
         message = {"role": "assistant", "content": words}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}

@@ -16,21 +16,33 @@ from typing import Any
 import pytest
 import yaml
 
+from blocks.execute.status import find_jobs
+from blocks.shards.folder import RunFolder
 from tests.conftest import ROOT, documents, endpoint, finephrase, samples, summary, write_parquet
+from tests.generate.small_tokenizers import make_tokenizer
 from tests.slurm import Slurm, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"Slurm is not installed (slurm-wlm): {', '.join(missing())}")
 
 
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[Slurm]:
+def start_slurm(nodes: int) -> Iterator[Slurm]:
     with tempfile.TemporaryDirectory(prefix="finemill-slurm") as root:  # short: sockets lie in it
-        cluster = Slurm(Path(root))
+        cluster = Slurm(Path(root), nodes)
         try:
             cluster.start()
             yield cluster
         finally:
             cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    yield from start_slurm(1)
+
+
+@pytest.fixture
+def three_nodes() -> Iterator[Slurm]:
+    yield from start_slurm(3)
 
 
 @pytest.fixture
@@ -156,3 +168,55 @@ def test_a_node_daemon_is_killed_and_started_again(slurm, submit, start_mock, tm
     slurm.start_node("n1")
     slurm.wait(lambda: not slurm.queue(job), "end")
     each_once(tmp_path / "run")
+
+
+def test_no_secret_is_written(slurm, submit, start_mock, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_canary_token")
+    monkeypatch.setenv("MY_KEY", "canary-key")
+    mock = start_mock("--key", "canary-key")
+    job = submit(mock, "--api-key-env", "MY_KEY")
+    slurm.wait(lambda: not slurm.queue(job), "end")
+    each_once(tmp_path / "run")
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert len(files) > 30
+    assert not [path for path in files if b"canary" in path.read_bytes()]
+
+
+def test_work_moves_away_from_nodes_that_are_slow_or_die(three_nodes, tmp_path, monkeypatch):
+    """Every job starts servers of its own, as with vLLM; that of n1 is ten times as slow, the job on n3 is killed."""
+    if (Path(sys.executable).parent / "vllm").exists():
+        pytest.skip("the real vLLM would be started")
+    program = tmp_path / "bin" / "vllm"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
+    program.chmod(0o755)
+    setup = f"""
+export PATH={program.parent}:$PATH CUDA_VISIBLE_DEVICES=0 FAKE_VLLM_LATENCY=0.3
+if [ "$SLURMD_NODENAME" = n1 ]; then FAKE_VLLM_LATENCY=3; fi
+"""
+    monkeypatch.setenv("SLURM_CONF", three_nodes.environment["SLURM_CONF"])
+    monkeypatch.setenv("FINEMILL_LEASE_SECONDS", "5")
+    run, model = tmp_path / "run", tmp_path / "model"
+    make_tokenizer(model, "plain")
+    source = write_parquet(tmp_path / "in.parquet", documents(120), row_group_size=4)
+    profile = tmp_path / "cluster.yaml"
+    profile.write_text(yaml.safe_dump({"jobs": 3, "cpus": 2, "warning": 65, "setup": setup, "requeue": False}))
+    asked = ["--formats", "faq,table", "--verify", "off", "--max-in-flight", 4, "--chunk-size", 4, "--model", model]
+    done = finephrase("--input", source, "--output", run, *asked, "--cluster", profile)
+    assert done.returncode == 0, done.stdout
+    job = three_nodes.queue()[0].split("_")[0]
+    by_node: dict[str, int] = {}
+
+    def n3_is_at_work() -> bool:
+        by_node.update({job.node: job.total("documents") for job in find_jobs(RunFolder.at(str(run)))})
+        return by_node.get("n3", 0) >= 4
+
+    three_nodes.wait(n3_is_at_work, "work on n3")
+    [victim] = [line.split()[0] for line in three_nodes.queue(job) if line.endswith(" n3")]
+    three_nodes.run("scancel", "--signal=KILL", "--full", victim)
+    three_nodes.wait(lambda: not three_nodes.queue(job), "end", 120)
+    assert Counter(row["id"] for row in samples(run)) == {
+        f"doc-{i}/{n}": 1 for i in range(120) for n in ("faq", "table")
+    }
+    by_node = {job.node: job.total("documents") for job in find_jobs(RunFolder.at(str(run)))}
+    assert by_node["n1"] < by_node["n2"] / 3, by_node
