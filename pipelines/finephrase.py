@@ -295,7 +295,7 @@ def finephrase(
 
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
-            if run.submitted(options):
+            if run.submitted(options, chosen.name):
                 return
             pending = run.pending_passes()
             if not pending:

@@ -165,7 +165,7 @@ def judge(
 
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
-            if run.submitted(options):
+            if run.submitted(options, chosen.model.name):
                 return
             pending = run.pending_passes()
             if not pending:

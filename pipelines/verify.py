@@ -132,7 +132,7 @@ def verify(
 
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
-            if run.submitted(options):
+            if run.submitted(options, None):
                 return
             for part, _ in run.pending_passes():
                 steps = [

@@ -7,6 +7,7 @@ What a real server does now and then is asked for in the environment:
 - `FAKE_VLLM_NOISE=1`: prints a line of 100 kB and bytes that are not UTF-8.
 - `FAKE_VLLM_DIE_AFTER=2`: exits without notice after 2 answers, and leaves its other process behind.
 - `FAKE_VLLM_LATENCY=0.5`: takes half a second for an answer, four at a time.
+- `FAKE_VLLM_ANSWERS=FILE`: appends a line with the time of each answer.
 - `FAKE_VLLM_PIDS=FILE`: appends a line with the pids of the server and of its other process.
 """
 
@@ -55,6 +56,9 @@ class Handler(BaseHTTPRequestHandler):
         self.reply({"model": request["model"], "choices": choices, "usage": usage})
         with Handler.lock:
             Handler.answered += 1
+            if "FAKE_VLLM_ANSWERS" in os.environ:
+                with Path(os.environ["FAKE_VLLM_ANSWERS"]).open("a") as file:
+                    file.write(f"{time.time()}\n")
             if Handler.answered >= int(os.environ.get("FAKE_VLLM_DIE_AFTER", sys.maxsize)):
                 os._exit(1)
 
