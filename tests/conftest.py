@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.slurm import Slurm, missing
 
 ROOT = Path(__file__).parents[1]
 FINEPHRASE = ROOT / "pipelines" / "finephrase.py"
@@ -53,6 +56,24 @@ def start_mock(tmp_path: Path) -> Iterator[Callable[..., MockServer]]:
 @pytest.fixture
 def mock(start_mock: Callable[..., MockServer]) -> MockServer:
     return start_mock()
+
+
+def start_slurm(nodes: int) -> Iterator[Slurm]:
+    if missing():
+        pytest.skip(f"Slurm is not installed (slurm-wlm): {', '.join(missing())}")
+    with tempfile.TemporaryDirectory(prefix="finemill-slurm") as root:  # short: sockets lie in it
+        cluster = Slurm(Path(root), nodes)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """A cluster of one node, shared by all tests."""
+    yield from start_slurm(1)
 
 
 def command(*arguments: object) -> list[str]:

@@ -58,6 +58,7 @@ class Cluster:
         scratch: folder on the node's own disk for compile caches; each server gets one of its own there.
         warning: seconds before the time limit at which a job begins to drain.
         requeue: whether a job that drained or was preempted goes back into the queue.
+        rate: completion tokens per second and GPU that you expect; below half of it, `status.py` raises an alarm.
         preflight: whether `setup` and the pipeline are tried on this node, with a few documents, before anything is
             submitted.
         sbatch: any further options of sbatch by their long names; they win over everything above.
@@ -78,6 +79,7 @@ class Cluster:
     scratch: str | None = None
     warning: int = 600
     requeue: bool = True
+    rate: float | None = None
     preflight: bool = True
     sbatch: Mapping[str, Any] = field(default_factory=dict)
 
@@ -183,7 +185,8 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
         shutil.rmtree(here)
         raise RunError(f"sbatch refused the jobs: {done.stderr.strip()}")
     job = done.stdout.strip().split(";")[0]
-    told = {"id": job, "jobs": jobs, "script": script, "cluster": str(Path(options["cluster"]).resolve())}
+    profile = str(Path(options["cluster"]).resolve())
+    told = {"id": job, "jobs": jobs, "script": script, "cluster": profile, "rate": cluster.rate}
     write_atomically(here / "job.json", orjson.dumps(told))
     return job
 
@@ -196,7 +199,7 @@ def _need(program: str) -> None:
 def _next(launches: Path) -> Path:
     """A folder for one more submission; never one that jobs of an earlier one read from."""
     launches.mkdir(exist_ok=True)
-    number = max((int(path.name) for path in launches.iterdir()), default=0)
+    number = max((int(path.name) for path in launches.iterdir() if path.name.isdigit()), default=0)
     while True:
         number += 1
         here = launches / f"{number:04d}"

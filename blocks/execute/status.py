@@ -45,6 +45,7 @@ class Job:
         node: where it runs.
         lives: its reports, oldest first.
         log: its output.
+        expected: tokens per second and GPU that the profile promises.
     """
 
     submission: str
@@ -53,6 +54,7 @@ class Job:
     node: str
     lives: list[dict[str, Any]]
     log: Path
+    expected: float | None = None
 
     @property
     def rate(self) -> float | None:
@@ -156,7 +158,7 @@ def find_jobs(folder: RunFolder) -> list[Job]:
             state, node = ("UNKNOWN", "") if states is None else states.get(number, ("OVER", ""))
             lives = reports_of(here / str(number))
             host = (lives[-1]["node"] or lives[-1]["host"]) if lives else ""
-            jobs.append(Job(here.name, number, state, node or host, lives, here / f"{number}.log"))
+            jobs.append(Job(here.name, number, state, node or host, lives, here / f"{number}.log", told["rate"]))
     return jobs
 
 
@@ -180,6 +182,8 @@ def _alarms(jobs: Sequence[Job], now: float) -> list[str]:
             alarms.append(
                 f"{name} makes {job.rate:,.0f} tokens/s per GPU, the median is {median:,.0f}: look at {job.log}"
             )
+        if job.rate is not None and job.expected is not None and job.rate < SLOW * job.expected:
+            alarms.append(f"{name} makes {job.rate:,.0f} tokens/s per GPU, the profile expects {job.expected:,.0f}")
         if job.running and job.lives and now - job.lives[-1].get("at", now) > SILENT:
             alarms.append(f"{name} has not reported for {duration(now - job.lives[-1]['at'])}: look at {job.log}")
         if job.failed:

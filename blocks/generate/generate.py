@@ -125,7 +125,7 @@ class Generate(PipelineStep):
                 chunk.begun += 1
             return await self._settle(document, _Request(self, client, document, queued))
 
-        backlog = max(8, self.max_in_flight // 8)
+        backlog = max(min(8, self.max_in_flight), self.max_in_flight // 8)
         window = Window(event_loop(), work, unplaced, backlog, self.max_held_bytes)
         judge = _FailureRate(self.max_failure_rate)
         try:

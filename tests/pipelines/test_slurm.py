@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,26 +17,9 @@ import yaml
 
 from blocks.execute.status import find_jobs
 from blocks.shards.folder import RunFolder
-from tests.conftest import ROOT, documents, endpoint, finephrase, samples, summary, write_parquet
+from tests.conftest import ROOT, documents, endpoint, finephrase, samples, start_slurm, summary, write_parquet
 from tests.generate.small_tokenizers import make_tokenizer
-from tests.slurm import Slurm, missing
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=f"Slurm is not installed (slurm-wlm): {', '.join(missing())}")
-
-
-def start_slurm(nodes: int) -> Iterator[Slurm]:
-    with tempfile.TemporaryDirectory(prefix="finemill-slurm") as root:  # short: sockets lie in it
-        cluster = Slurm(Path(root), nodes)
-        try:
-            cluster.start()
-            yield cluster
-        finally:
-            cluster.stop()
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[Slurm]:
-    yield from start_slurm(1)
+from tests.slurm import Slurm
 
 
 @pytest.fixture
