@@ -297,10 +297,7 @@ def finephrase(
             run.plan(files, chunk_size, limit)
             if run.submitted(options, chosen.name):
                 return
-            pending = run.pending_passes()
-            if not pending:
-                console.print("All of the plan is committed; there is nothing to do.")
-            else:
+            if run.pending_passes():
                 console.print(f"{len(files)} input file(s), formats {', '.join(names)}, {room:,} tokens per document")
                 clean_of = indexed()
                 if clean_of:
@@ -309,7 +306,7 @@ def finephrase(
                     started = [servers.enter_context(one.running(folder.state)) for one in models]
                     (at, *judge_at), watches = zip(*started, strict=True)
                     judges = [judging.step(there, **asking(judging.model, there)) for there in judge_at if judging]
-                    for part, formats_left in pending:
+                    for part, formats_left in run.passes():
                         steps = [
                             ReadUnits(
                                 part, chunk_size, text_column, id_column, filters, source_dataset=dataset_name(input)

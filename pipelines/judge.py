@@ -167,15 +167,12 @@ def judge(
             run.plan(files, chunk_size, limit)
             if run.submitted(options, chosen.model.name):
                 return
-            pending = run.pending_passes()
-            if not pending:
-                console.print("All of the plan is judged; there is nothing to do.")
-            else:
+            if run.pending_passes():
                 console.print(
                     f"{len(files)} input file(s), rubric {chosen.rubric.name}, {trial.room:,} tokens per sample"
                 )
                 with chosen.model.running(folder.state) as (at, watch):
-                    for part, _ in pending:
+                    for part, _ in run.passes():
                         steps = [
                             ReadUnits(part, chunk_size, main_column, id_column, filters, columns),
                             step(at),

@@ -20,6 +20,7 @@ from blocks.execute.cluster import load_cluster, seconds_of
 from blocks.execute.options import one_line_errors
 from blocks.execute.planner import OTHER_TOKENS, RATES, SHARE, TOKENS, Conditions, Work, estimate
 from blocks.execute.progress import duration
+from blocks.execute.status import find_jobs
 from blocks.generate.model import DEFAULT_MODEL
 from blocks.shards.folder import RunError, RunFolder
 
@@ -38,7 +39,7 @@ def plan(
         float, typer.Option(min=0, max=1, help="Share of requests that are made: --route auto spares the others.")
     ] = 1.0,
     model: Annotated[str, typer.Option(help="Model, for its rate in FinePhrase's benchmark.")] = DEFAULT_MODEL,
-    rate: Annotated[float | None, typer.Option(help="Completion tokens per second and server.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Completion tokens per second and GPU.")] = None,
     calibrate: Annotated[
         str | None, typer.Option(help="Run folder of a trial on your documents: tokens per document, and rate.")
     ] = None,
@@ -58,13 +59,13 @@ def plan(
     with one_line_errors(console):
         profile = load_cluster(cluster) if cluster else None
         names = formats.split(",")
-        told = tokens or sum(TOKENS.get(name, OTHER_TOKENS) for name in names) * asked
+        per_document = tokens or sum(TOKENS.get(name, OTHER_TOKENS) for name in names) * asked
         if rate is None and calibrate is None and model not in RATES:
             raise RunError(f"no rate is known of {model}: give --rate, or --calibrate with a trial run")
         if calibrate is not None:
-            told, measured = _measured(calibrate)
-            rate = rate or measured
-        work = Work(documents, told, rate or RATES[model])
+            found_tokens, found_rate = _measured(calibrate)
+            per_document, rate = tokens or found_tokens, rate or found_rate
+        work = Work(documents, per_document, (rate or RATES[model]) * gpus_per_server)
         under = Conditions(
             jobs=jobs or (profile.jobs if profile else 1),
             gpus=gpus or (profile.gpus if profile else 0) or 8,
@@ -77,7 +78,7 @@ def plan(
         found = estimate(work, under, chunk_size)
         table = Table(show_header=False)
         for name, value in (
-            ("completion tokens", f"{documents * told:,.0f} ({told:,.0f} per document)"),
+            ("completion tokens", f"{documents * per_document:,.0f} ({per_document:,.0f} per document)"),
             ("rate", f"{work.rate:,.0f} tokens/s per server, {under.servers} servers"),
             ("ideal GPU-days", f"{work.server_seconds * gpus_per_server / 86_400:,.0f}"),
             ("ideal wall time", _days(found.ideal)),
@@ -98,14 +99,17 @@ def plan(
 
 
 def _measured(run: str) -> tuple[float, float]:
-    """Completion tokens per document and per second of a run."""
-    content = RunFolder.at(run).read_output("summary.json")
+    """Completion tokens per document of a run, and per second and GPU, the start of servers included."""
+    folder = RunFolder.at(run)
+    content = folder.read_output("summary.json")
     if content is None:
         raise RunError(f"--calibrate {run}: there is no summary.json; let the trial come to its end")
     summary = orjson.loads(content)
     if not summary["done"] or not summary["completion_tokens_per_second"]:
         raise RunError(f"--calibrate {run}: it has not asked a model")
-    return summary["completion_tokens"] / summary["done"], summary["completion_tokens_per_second"]
+    gpus = sum(max(1, job.lives[-1]["servers"]) for job in find_jobs(folder) if job.lives) or 1
+    console.print(f"{run} was done with {gpus} GPU(s)" + ("" if gpus > 1 else "; with more, give --rate"))
+    return summary["completion_tokens"] / summary["done"], summary["completion_tokens_per_second"] / gpus
 
 
 def _days(seconds: float) -> str:

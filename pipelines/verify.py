@@ -134,7 +134,7 @@ def verify(
             run.plan(files, chunk_size, limit)
             if run.submitted(options, None):
                 return
-            for part, _ in run.pending_passes():
+            for part, _ in run.passes():
                 steps = [
                     ReadUnits(part, chunk_size, text_column, id_column, filters, columns, joined=table),
                     *([Verify({}, rules)] if rules else []),

@@ -126,6 +126,8 @@ def load_cluster(file: Path) -> Cluster:
             f"--cluster {file}: unknown {', '.join(unknown)}; it knows {', '.join(known)}, and `sbatch` takes any "
             f"other option of sbatch"
         )
+    if not isinstance(content.get("time", ""), str):
+        raise RunError(f"--cluster {file}: put the time in quotes; YAML takes 24:00:00 for a number")
     cluster = Cluster(**content)
     if cluster.warning <= STOPPING:
         raise RunError(f"--cluster {file}: warning must be more than {STOPPING} seconds")
@@ -264,6 +266,6 @@ def submit_again(folder: RunFolder) -> int:
     return subprocess.run([sys.executable, told["script"], *options], check=False).returncode
 
 
-def requeue() -> None:
-    """Put this job back into the queue; Slurm ends it then."""
-    subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
+def requeue() -> bool:
+    """Put this job back into the queue; Slurm ends it then. False when Slurm refuses."""
+    return subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode == 0

@@ -3,7 +3,7 @@
 with launch(folder, record_of_the_run) as run:
     run.plan(files, chunk_size, limit)
     if not run.submitted(options, model):
-        for part in run.pending_passes():
+        for part in run.passes():
             run.execute([ReadUnits(part, …), Rephrase(…), WriteShards(part, …)], tasks, workers)
         run.summary()
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from blocks.execute.report import Report
 from blocks.generate.placement import visible_gpus
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunFolder
-from blocks.shards.leases import live_leases, recover_abandoned
+from blocks.shards.leases import live_leases, recover_abandoned, somebody_is_gone
 from blocks.shards.plan import Unit, extend_plan, hold_chunk_size, load_plan, planned_rows, save_plan
 from blocks.shards.run import RunRecord, load_run
 from blocks.shards.source import InputFile, list_files
@@ -56,8 +56,11 @@ class Launch:
         hold_chunk_size(self.folder.state, chunk_size)
         path = self.folder.state / "plan.jsonl"
         before = load_plan(path)
-        self.units = extend_plan(before, files, chunk_size, limit)
         self.chunk_size = chunk_size
+        if self.report is not None:  # many jobs: what there is to do was settled when they were submitted
+            self.units = before
+            return
+        self.units = extend_plan(before, files, chunk_size, limit)
         if len(self.units) > len(before):
             save_plan(path, self.units)
         planned = planned_rows(before)
@@ -67,16 +70,43 @@ class Launch:
 
     def pending_passes(self) -> list[tuple[RunFolder, list[str]]]:
         """Passes with work left for this launch: the folder as this pass sees it, and its formats."""
-        passes = []
-        leased = {lease["unit"] for lease in live_leases(self.folder)} if self.folder.shared else set()
-        for number, formats in enumerate(self.record.passes):
-            folder = self.folder.for_pass(number)
-            pending = list(pending_units(folder, self.units))
-            # Of a unit that was not counted nobody knows; then the display shows no total either.
-            self._rows_left[number] = sum((unit.rows or 0) - len(done) * self.chunk_size for unit, done in pending)
-            if any(folder.unit_name(unit.number) not in leased for unit, _ in pending):
-                passes.append((folder, formats))
-        return passes
+        while True:
+            passes, others = [], False
+            leased = {lease["unit"] for lease in live_leases(self.folder)} if self.folder.shared else set()
+            for number, formats in enumerate(self.record.passes):
+                folder = self.folder.for_pass(number)
+                pending = list(pending_units(folder, self.units))
+                # Of a unit that was not counted nobody knows; then the display shows no total either.
+                self._rows_left[number] = sum((unit.rows or 0) - len(done) * self.chunk_size for unit, done in pending)
+                if any(folder.unit_name(unit.number) not in leased for unit, _ in pending):
+                    passes.append((folder, formats))
+                elif pending:
+                    others = True
+            if passes:
+                return passes
+            if not others:
+                self.console.print("All of the plan is committed; there is nothing to do.")
+                return []
+            if not somebody_is_gone(self.folder):
+                self.console.print("Other jobs are at work on all that is left; there is nothing to do.")
+                return []
+
+    def passes(self) -> Iterator[tuple[RunFolder, list[str]]]:
+        """The same, again and again where other jobs may leave work behind, until nothing is left."""
+        while passes := self.pending_passes():
+            yield from passes
+            if not self.folder.shared:
+                return
+
+    @property
+    def _units_left(self) -> int:
+        passes = (self.folder.for_pass(number) for number in range(len(self.record.passes)))
+        return max(len(list(pending_units(folder, self.units))) for folder in passes)
+
+    @property
+    def work_left(self) -> bool:
+        """Whether anything of the plan is not committed, whoever is at work on it."""
+        return self._units_left > 0
 
     def submitted(self, options: Mapping[str, Any], model: str | None) -> bool:
         """Submit what is left to do to the cluster, where there is one; True when this launch is over then.
@@ -90,9 +120,9 @@ class Launch:
         """
         if self.cluster is None:
             return False
-        passes = (self.folder.for_pass(number) for number in range(len(self.record.passes)))
-        left = max(len(list(pending_units(folder, self.units))) for folder in passes)
+        left = self._units_left
         if not left:
+            self.summary()  # its last worker may have been killed before that
             self.console.print("All of the plan is committed; there is nothing to submit.")
             return True
         jobs = min(self.cluster.jobs, left)
@@ -154,7 +184,8 @@ class Launch:
         """Compute `summary.json` from the commit records, when no worker of this launch is left."""
         # A worker may have been killed between committing a chunk and moving its files.
         recover_abandoned(self.folder) if self.folder.shared else recover(self.folder)
-        return summarize(self.folder, self.record, self.units)
+        with self.folder.alone("summary"):
+            return summarize(self.folder, self.record, self.units)
 
 
 def plan_run(folder: RunFolder, source: str, chunk_size: int, limit: int | None = None) -> None:
@@ -207,17 +238,17 @@ def launch(
     else:
         start_forkserver()
     folder.prepare()
-    with folder.lock():
+    with folder.lock(), ExitStack() as alone:
+        if cluster is not None and not in_job:
+            alone.enter_context(folder.alone("submission"))
         run = Launch(folder, begin(), console, None if in_job else cluster)
         if not folder.shared:
             recover(folder)
         if run.cluster is None:
             log_launch(folder)
-        if not in_job:
-            yield run
-            return
-        with _job(run):
-            yield run
+        if in_job:
+            alone.enter_context(_job(run))
+        yield run
 
 
 @contextmanager
@@ -229,15 +260,17 @@ def _job(run: Launch) -> Iterator[None]:
     for number in handled:
         signal.signal(number, run.stop)
     try:
+        if stopped():  # while it was on its way back into the queue
+            raise Drained(0)
         yield
     except Drained:
         for number in handled:
             signal.signal(number, signal.SIG_IGN)
-        again = run.stopping is signal.SIGUSR1 and not stopped() and bool(run.pending_passes())
+        again = run.stopping is signal.SIGUSR1 and not stopped() and run.work_left
         run.report.end("told to stop")
         run.console.print(f"told to stop; what was answered is kept{', back into the queue' if again else ''}")
-        if again:
-            requeue()
+        if again and not requeue():
+            run.console.print("Slurm does not take it back: what is left wants `pipelines/status.py RUN resume`")
         raise
     except BaseException as error:
         run.report.end(f"{type(error).__name__}: {error}")

@@ -132,7 +132,9 @@ class LocalExecutor(PipelineExecutor):
                         raise RunError(worker.error)
                     if worker.taken_over is not None:
                         todo.append(worker.taken_over)
-                        worker.taken_over = None
+                        past.update(worker.totals)
+                        worker.join(STOP_GRACE)
+                        worker.reset()
                     if worker.died:
                         rank, code = worker.rank, worker.process.exitcode
                         past.update(worker.totals)
@@ -289,7 +291,9 @@ def _work(executor: LocalExecutor, connection: Connection[Any, Any], log: Path) 
             executor._run_for_rank(rank)
         except TakenOver as error:
             logger.warning(str(error))
+            send("totals", meter.totals())
             send("taken over")
+            return  # threads of the pipeline may still sleep in a read; they must not wake up beside the next one
         except RunError as error:
             send("error", str(error))
         except Exception as error:

@@ -32,7 +32,7 @@ RATES = {
     "Qwen/Qwen3-32B": 2_078,
     "openai/gpt-oss-120b": 6_117,
 }
-"""Completion tokens per second and H100 in FinePhrase's benchmark (tutorial prompt, 8,192 tokens of context, best
+"""Completion tokens per second and GPU (H100) in FinePhrase's benchmark (tutorial prompt, 8,192 tokens of context, best
 settings). Its production runs reached 29 % of such rates on average, so measure your own: `--calibrate`."""
 
 TOKENS = {"faq": 432.0, "math": 271.0, "table": 266.0, "tutorial": 429.0}

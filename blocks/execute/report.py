@@ -48,6 +48,7 @@ class Report:
         }
         self._last = 0.0
         self._past: deque[tuple[float, int]] = deque()
+        self._write({}, time.time())
 
     def update(self, totals: Mapping[str, int]) -> None:
         """Tell the totals of this life."""
@@ -68,8 +69,9 @@ class Report:
         while len(self._past) > 2 and now - self._past[1][0] > LATELY:
             self._past.popleft()
         since, before = self._past[0]
-        rate = (tokens - before) / (now - since) if now > since else 0.0
-        self._told |= {"at": now, "totals": dict(totals), "rate": round(rate / max(1, self._told["servers"]), 1)}
+        lately = (tokens - before) / (now - since) if tokens and now - since > PERIOD else None
+        rate = None if lately is None else round(lately / max(1, self._told["servers"]), 1)
+        self._told |= {"at": now, "totals": dict(totals), "rate": rate}
         part = self._file.with_suffix(".part")
         with suppress(OSError):  # a full disk stops the run elsewhere, with a better message
             part.write_bytes(orjson.dumps(self._told))

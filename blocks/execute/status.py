@@ -59,7 +59,7 @@ class Job:
     @property
     def rate(self) -> float | None:
         """Completion tokens per second and GPU, lately; None when it has not reported or does not run."""
-        return float(self.lives[-1]["rate"]) if self.lives and self.running else None
+        return self.lives[-1]["rate"] if self.lives and self.running else None
 
     @property
     def running(self) -> bool:
@@ -69,8 +69,10 @@ class Job:
 
     @property
     def failed(self) -> bool:
-        """Whether its last life ended with an error."""
+        """Whether its last life ended with an error, or was cut short and Slurm does not start it again."""
         ended = self.lives[-1]["ended"] if self.lives else None
+        if self.state == "OVER" and ended is None:
+            return True
         return not self.running and ended not in (None, "done", "told to stop")
 
     def total(self, name: str) -> int:
@@ -123,26 +125,29 @@ class Watch:
         left = sum(len(list(pending_units(one, units))) for one in passes)
         jobs = find_jobs(self.folder)
         counts: Counter[str] = Counter()
-        recent = 0
         now = time.time()
         for commit in self._commits.values():
             documents, samples = commit.tally["documents"], commit.tally["samples"]
-            rows = documents["read"] + documents["excluded"]
-            counts["rows"] += rows
+            counts["rows"] += _rows(commit)
             counts["written"] += sum(samples["written"].values())
             for kind in ("rejected", "failed"):
                 counts[kind] += sum(documents[kind].values())
                 counts[kind] += sum(sum(reasons.values()) for reasons in samples[kind].values())
-            if now - commit.at < RECENT:
-                recent += rows
         planned = planned_rows(units)
         rows = None if planned is None else planned * len(passes)
         status = Status(jobs, rows, counts["rows"], left, counts)
-        if rows is not None and recent:
-            since = min(RECENT, now - min(job.lives[0]["began"] for job in jobs if job.lives)) if jobs else RECENT
-            status.seconds_left = (rows - counts["rows"]) * max(since, 1.0) / recent
-        status.alarms = _alarms(jobs, now)
+        if rows is not None:
+            began = [life["began"] for job in jobs if job.running for life in job.lives[-1:]]
+            since = min(RECENT, now - min(began)) if began else RECENT
+            recent = sum(_rows(commit) for commit in self._commits.values() if now - commit.at < since)
+            status.seconds_left = (rows - counts["rows"]) * max(since, 1.0) / recent if recent else None
+        status.alarms = _alarms(jobs, now) if left else []
         return status
+
+
+def _rows(commit: Commit) -> int:
+    documents = commit.tally["documents"]
+    return int(documents["read"] + documents["excluded"])
 
 
 def find_jobs(folder: RunFolder) -> list[Job]:
@@ -167,8 +172,10 @@ def _states(array: str) -> dict[int, tuple[str, str]] | None:
     if shutil.which("squeue") is None:
         return None
     command = ["squeue", "-h", "-r", "-j", array, "-o", "%K|%T|%N"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    found = (line.split("|") for line in said.splitlines())
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 and "Invalid job id" not in done.stderr:  # which it says of a job that is long over
+        return None
+    found = (line.split("|") for line in done.stdout.splitlines())
     return {int(number): (state, node) for number, state, node in found if number.isdigit()}
 
 
@@ -187,7 +194,8 @@ def _alarms(jobs: Sequence[Job], now: float) -> list[str]:
         if job.running and job.lives and now - job.lives[-1].get("at", now) > SILENT:
             alarms.append(f"{name} has not reported for {duration(now - job.lives[-1]['at'])}: look at {job.log}")
         if job.failed:
-            alarms.append(f"{name} ended: {job.lives[-1]['ended']}; the end of {job.log}:\n{_tail(job.log)}")
+            why = (job.lives[-1]["ended"] if job.lives else None) or "without a word, as when it is killed"
+            alarms.append(f"{name} ended: {why}; the end of {job.log}:\n{_tail(job.log)}")
     return alarms
 
 

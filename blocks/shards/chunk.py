@@ -278,7 +278,8 @@ def close_all() -> None:
         _unfinished.clear()
     for chunk in chunks:
         chunk.journal.close()
-        if chunk.leases is not None:
-            chunk.leases.close()
     if chunks:  # now, since a worker process does not come to its atexit functions
         flush_journals()
+    for chunk in chunks:  # whoever has the lease reads the journal
+        if chunk.leases is not None:
+            chunk.leases.close()

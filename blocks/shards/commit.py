@@ -212,7 +212,10 @@ def recover(folder: RunFolder, unit: str | None = None) -> None:
         if not mine(chunk):
             continue
         # First take it away from its process, should that live after all, then see whether it has committed.
-        taken = staged.rename(staged.with_name(f"{chunk}.{token}{_TAKEN}"))
+        try:
+            taken = staged.rename(staged.with_name(f"{chunk}.{token}{_TAKEN}"))
+        except FileNotFoundError:  # it lives, and has just ended by itself
+            continue
         path = commit_path(folder, chunk)
         if path.exists() and (record := load_commit(path)).token == token:
             place_files(folder, taken, record)

@@ -26,6 +26,7 @@ import os
 import re
 import shutil
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -133,6 +134,13 @@ class RunFolder:
             ) from error
 
     @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Wait until no other process is at `what`, and do it alone."""
+        with (self.state / f"{what}.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this launch; a second launch on the same state is refused, unless both share the run.
 
@@ -234,7 +242,7 @@ def write_synced(path: Path, content: bytes) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content so that readers and crashes see either the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
     write_synced(part, content)
     part.replace(path)
     sync(path.parent)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
-import shutil
 import threading
 import time
 from contextlib import suppress
@@ -26,7 +25,7 @@ from typing import Any
 import orjson
 import xxhash
 
-from blocks.shards.folder import RunError
+from blocks.shards.folder import RunError, write_atomically
 
 PERIOD = 0.2
 """Seconds between syncs while answers arrive; the promise to users is one second."""
@@ -206,9 +205,8 @@ def _open_alone(path: Path, patience: float, take_over: bool) -> FileIO:
         except BlockingIOError:
             file.close()
             if time.monotonic() > deadline and take_over:
-                copy = path.with_name(f".{path.name}.{os.getpid()}")
-                shutil.copyfile(path, copy)
-                copy.replace(path)
+                with suppress(FileNotFoundError):  # its holder commits in this very moment
+                    write_atomically(path, path.read_bytes())
                 continue
             if time.monotonic() > deadline:
                 raise RunError(

@@ -48,6 +48,7 @@ class Leases:
         self._held: set[str] = set()
         self._clock = self.path / f".{self.token}"
         self._closed = threading.Event()
+        self._finished = False
         threading.Thread(target=self._renew, name="finemill-leases", daemon=True).start()
 
     def claim(self, unit: str) -> bool:
@@ -86,6 +87,10 @@ class Leases:
             if self.holds(unit):
                 (self.path / unit).unlink(missing_ok=True)
 
+    def finish(self) -> None:
+        """Claim nothing more: when all is released, nothing of this is left."""
+        self._finished = True
+
     def close(self) -> None:
         """Give everything back."""
         self._closed.set()
@@ -113,10 +118,8 @@ class Leases:
         return True
 
     def _expired(self, path: Path) -> bool:
-        # By the clock of the file server: those of nodes differ.
-        self._clock.touch()
         with suppress(FileNotFoundError):
-            return self._clock.stat().st_mtime - path.stat().st_mtime > EXPIRES
+            return _time_of(self._clock) - path.stat().st_mtime > EXPIRES
         return True
 
     def _renew(self) -> None:
@@ -125,6 +128,8 @@ class Leases:
                 with suppress(OSError):
                     if self.holds(unit):
                         os.utime(self.path / unit)
+            if self._finished and not self._held:
+                self.close()
 
 
 def live_leases(folder: RunFolder) -> list[dict[str, Any]]:
@@ -132,6 +137,9 @@ def live_leases(folder: RunFolder) -> list[dict[str, Any]]:
     path = folder.state / "leases"
     if not path.is_dir():
         return []
+    clock = path / f".{uuid.uuid4().hex[:12]}"
+    now = _time_of(clock)
+    clock.unlink()
     found = []
     for file in sorted(path.iterdir()):
         holder = None if file.name.startswith(".") else _read(file)
@@ -139,7 +147,7 @@ def live_leases(folder: RunFolder) -> list[dict[str, Any]]:
             continue
         with suppress(FileNotFoundError):
             renewed = file.stat().st_mtime
-            if time.time() - renewed <= EXPIRES:
+            if now - renewed <= EXPIRES:
                 found.append({**holder, "unit": file.name, "renewed": renewed})
     return found
 
@@ -170,15 +178,19 @@ def claimed_units(folder: RunFolder, leases: Leases, units: Sequence[Unit]) -> I
                 yield unit, now[0]
             else:  # its former holder has finished it
                 leases.release(name)
-        if not found and not _somebody_is_gone(folder, leases.token):
+        if not found and not somebody_is_gone(folder, leases.token):
             return
 
 
-def _somebody_is_gone(folder: RunFolder, me: str) -> bool:
+def somebody_is_gone(folder: RunFolder, me: str = "") -> bool:
     """Watch the leases of others until each has been renewed, which takes a tenth of `EXPIRES`.
 
     Whoever finds nothing to do would leave for good. So it first makes sure that the others live: a process that has
     just died holds leases that look as good as any.
+
+    Args:
+        folder: the run folder.
+        me: token of leases that need no proof.
 
     Returns:
         Whether one was given back or has run out, so that there may be something to do.
@@ -202,6 +214,12 @@ def recover_abandoned(folder: RunFolder) -> None:
             recover(folder, name)
             leases.release(name)
     leases.close()
+
+
+def _time_of(clock: Path) -> float:
+    """The time as the file server has it: the clocks of nodes differ."""
+    clock.touch()
+    return clock.stat().st_mtime
 
 
 def _holder(token: str) -> dict[str, Any]:
@@ -239,5 +257,5 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = orjson.loads(path.read_bytes())
         return content
-    except (FileNotFoundError, orjson.JSONDecodeError):
+    except (OSError, orjson.JSONDecodeError):  # gone, perhaps while it was read
         return None

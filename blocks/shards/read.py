@@ -98,6 +98,7 @@ class ReadUnits(PipelineStep):
                     time.sleep(0.02)
                 if leases.closed:
                     return
+            leases.finish()
         except BaseException:
             leases.close()
             raise

@@ -51,6 +51,7 @@ def test_what_is_not_given_is_not_asked_for_and_the_users_value_wins(tmp_path):
         ("- 1", "not a mapping"),
         ("a: [", "--cluster"),
         ("warning: 60", "more than 60 seconds"),
+        ("time: 24:00:00", "in quotes"),
     ],
 )
 def test_a_profile_that_cannot_be_used(tmp_path, content, message):

@@ -14,7 +14,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from blocks.execute.local import LocalExecutor
 from blocks.shards import meter
-from blocks.shards.folder import RunError
+from blocks.shards.folder import RunError, TakenOver
 
 
 class Touch(PipelineStep):
@@ -37,6 +37,8 @@ class Touch(PipelineStep):
             lives = len((self.folder / "started-1").read_text().split())
             if self.trouble == "die always" or lives == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
+        if rank == 1 and self.trouble == "taken over" and len((self.folder / "started-1").read_text().split()) == 1:
+            raise TakenOver("another process works on it")
         if self.trouble == "sleep" or (rank == 0 and self.trouble in ("raise", "run error")):
             time.sleep(60)
         meter.add(documents=1)
@@ -58,6 +60,14 @@ def test_runs_every_task_once(tmp_path):
     assert ranks(tmp_path) == [str(rank) for rank in range(7)]
     assert all(len((tmp_path / f"started-{rank}").read_text().split()) == 1 for rank in range(7))
     assert seen[-1]["documents"] == 7
+
+
+def test_a_task_that_was_taken_over_begins_anew_in_another_process(tmp_path):
+    """Its threads may sleep in a read: they must not wake up beside the new pipeline."""
+    executor(tmp_path, "taken over", tasks=2, workers=1).run()
+    assert ranks(tmp_path) == ["0", "1"]
+    first, second = (tmp_path / "started-1").read_text().split()
+    assert first != second
 
 
 def test_closures_travel_to_workers(tmp_path):

@@ -89,6 +89,18 @@ def test_a_job_that_is_silent_and_one_that_failed(folder):
     assert "line 14" not in said
 
 
+def test_jobs_that_died_without_a_word(folder, monkeypatch, tmp_path):
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\nexit 0\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    submitted(folder, [[life(time.time() - 60, 1, 5)], []])
+    said = shown(folder)
+    assert said.count("ended: without a word") == 2
+    squeue.write_text("#!/bin/sh\necho Unable to contact slurm controller >&2\nexit 1\n")
+    assert "alarm" not in shown(folder)  # who knows
+
+
 def test_before_anything_was_submitted(folder, tmp_path):
     assert "10 of 20" in shown(folder)
     with pytest.raises(RunError, match="there is no run"):
@@ -99,6 +111,7 @@ def test_reports_of_several_lives(tmp_path, monkeypatch):
     for count in ("0", "1", "10"):
         monkeypatch.setenv("SLURM_RESTART_COUNT", count)
         report = Report(tmp_path, 4)
+        assert reports_of(tmp_path)[-1]["rate"] is None  # it has only begun
         report.update({"completion_tokens": 100})
         report.update({"completion_tokens": 100_000})  # too soon
         report.end("done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -82,6 +83,21 @@ def status(run: Path, *arguments: object) -> str:
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_last_worker_died_before_it_moved_its_files(slurm, submit, mock, tmp_path):
+    job = submit(mock)
+    slurm.wait(lambda: not slurm.queue(job), "end")
+    run = tmp_path / "run"
+    state = run / "state"
+    record = json.loads((state / "commits" / "00003-00000.json").read_text())
+    for file in record["files"]:
+        staged = state / "staging" / f"00003-00000.{record['token']}" / file["path"]
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        (run / file["path"]).rename(staged)
+    (run / "summary.json").unlink()
+    assert submit(mock) == ""
+    each_once(run)
 
 
 def test_requeued_in_the_middle(slurm, submit, start_mock, tmp_path):
