@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=2000)
     options = parser.parse_args()
     if missing():
-        raise SystemExit(f"Slurm is not installed (slurm-wlm): {', '.join(missing())}")
+        print(f"skipped: Slurm is not installed (slurm-wlm): {', '.join(missing())}")
+        sys.exit("FINEMILL_NO_SKIPS" in os.environ)
     leased, fixed = options.documents, max(3 * UNIT, options.documents // 8)
     seconds = LATENCY / SLOTS  # of an average worker per document
     found: dict[str, dict[str, float]] = {}
