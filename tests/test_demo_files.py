@@ -1,4 +1,4 @@
-"""The demo's files: the sample documents, the guard against CUDA packages, the script that builds the demo model."""
+"""The demo's files: the sample documents, the guard against CUDA packages."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from demo import build_model, install_cpu
+from demo import install_cpu
 
 DEMO = Path(__file__).parents[1] / "demo"
 KINDS = {"encyclopedic", "how-to", "news", "numeric", "dialogue", "code", "long", "hostile", "short", "multilingual"}
@@ -119,63 +119,3 @@ def test_cuda_ends_the_installation_with_one_line_of_advice(index, monkeypatch, 
     assert f"{sys.executable} -m pip install torch==" in advice
     shown = subprocess.run([sys.executable, "-m", "pip", "show", "finemill-test-torch"], capture_output=True)
     assert shown.returncode != 0, "it was installed all the same"
-
-
-# --- build_model.py
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for module in ("torch", "transformers"):
-        pytest.importorskip(module, reason=f"{module} is not installed: run `python demo/install_cpu.py`")
-    out_dir = tmp_path_factory.mktemp("demo") / "model"
-    subprocess.run([sys.executable, DEMO / "build_model.py", out_dir], check=True)
-    return out_dir
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
-
-
-def test_model_depends_on_the_seed_alone(model, tmp_path):
-    assert build_model.build_model(tmp_path) is True  # in another process than the fixture's
-    first = files(tmp_path)
-    assert first == files(model)
-    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} < first.keys()
-
-    assert build_model.build_model(tmp_path, seed=1) is True
-    second = files(tmp_path)
-    assert {name for name in first if first[name] != second[name]} == {"model.safetensors", build_model.STAMP}
-
-
-def test_model_is_built_once_and_again_when_the_build_was_cut_short(model):
-    weights = model / "model.safetensors"
-    before = weights.stat().st_mtime_ns
-    assert build_model.build_model(model) is False
-    assert weights.stat().st_mtime_ns == before
-
-    (model / build_model.STAMP).unlink()
-    assert build_model.build_model(model) is True
-    assert weights.stat().st_mtime_ns > before
-
-
-def test_model_answers_a_chat_with_valid_text_up_to_the_limit(model, documents):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    llama = AutoModelForCausalLM.from_pretrained(model)
-    assert 1_000_000 < llama.num_parameters() < 3_000_000
-    [long] = [document["text"] for document in documents if document["kind"] == "long"]
-    assert len(tokenizer(long)["input_ids"]) > llama.config.max_position_embeddings
-
-    messages = [{"role": "user", "content": "Rewrite: naïve 水 🌍"}]
-    assert tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) == (
-        "<|im_start|>user\nRewrite: naïve 水 🌍<|im_end|>\n<|im_start|>assistant\n"
-    )
-    inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    output = llama.generate(**inputs, max_new_tokens=200)[0, inputs["input_ids"].shape[1] :]
-    assert len(output) == 200
-    text = tokenizer.decode(output)
-    assert "\ufffd" not in text
-    assert "<|im_end|>" not in text
-    assert text.replace("\n", "").isprintable()

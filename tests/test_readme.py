@@ -33,7 +33,7 @@ def commands() -> list[str]:
 @pytest.fixture
 def checkout(tmp_path):
     """A folder that looks like a checkout from where the commands are typed."""
-    for name in ("pipelines", "demo", "prompts"):
+    for name in ("pipelines", "demo", "prompts", "slurm"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
@@ -84,7 +84,7 @@ def test_only_known_commands():
 
 
 def test_endpoint_command(checkout, mock):
-    (line,) = (line for line in commands() if "--endpoint" in line and "finephrase.py" in line)
+    (line,) = (line for line in commands() if "--endpoint" in line and "runs/mine" in line)
     # What a scripted server says would pass no check.
     run(line.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
     assert summary(checkout / "runs/mine")["written"] == {"faq": 20, "table": 20}
@@ -137,6 +137,16 @@ def test_vllm_commands(checkout, hub, tmp_path):
     assert {row["source_id"] for row in samples(checkout / "runs/finephrase")} == {
         f"doc-{i}" for i in range(40) if i % 6 >= 4
     }
+
+
+def test_cluster_commands(checkout, mock, slurm, monkeypatch):
+    reckoning, submitting, watching = (line for line in commands() if "--cluster" in line or "status.py" in line)
+    assert "96 servers" in run(reckoning, checkout)
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    assert "submitted job" in run(submitting.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
+    assert "28 of 28 (100.0%)" in run(f"{watching} --every 1", checkout)
+    slurm.wait(lambda: not slurm.queue(), "end")
+    assert summary(checkout / "runs/cluster")["written"] == dict.fromkeys(("faq", "math", "table", "tutorial"), 28)
 
 
 def test_example_script(checkout, mock):

@@ -242,8 +242,8 @@ def _speculation(programs: Path) -> dict[str, Any]:
 class Transformers(Server):
     """`transformers serve` on the CPU: for demos and tests with tiny models, not for data.
 
-    Continuous batching stays off: its attention has no fast path on a CPU, which makes tiny models several times
-    slower. Arguments as in `Server`.
+    Continuous batching stays off unless it is asked for: its attention has no fast path on a CPU, so it pays only with
+    a dozen requests at a time. Arguments as in `Server`.
     """
 
     @property

@@ -247,6 +247,12 @@ def test_a_changed_prompt_is_found_and_named(tmp_path):
     assert card.changed_prompts(tmp_path) == ["faq"]
 
 
+def test_the_bundled_model_knows_the_prompts_as_they_are():
+    changed = card.changed_prompts(card.BUNDLED)
+    assert not changed, f"{', '.join(changed)} changed since finemill-tiny was trained: {card.RETRAIN}, then bundle it"
+    assert sum(file.stat().st_size for file in card.BUNDLED.iterdir()) <= 16e6
+
+
 def test_card_tells_figures_and_hashes(tmp_path):
     with pytest.raises(RunError, match=r"train_tiny\.py train"):
         card.write_card(tmp_path)

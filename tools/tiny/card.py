@@ -19,7 +19,7 @@ EVALUATION = "evaluation.json"
 BUNDLED = Path(__file__).resolve().parents[2] / "demo" / "finemill-tiny"
 """Where the repository keeps the trained model."""
 
-RETRAIN = "python tools/train_tiny.py train --documents FILE --out runs/tiny --tokens 50000000"
+RETRAIN = "python tools/train_tiny.py train --documents FILE --out runs/tiny --tokens 24000000"
 
 _CARD = """\
 ---

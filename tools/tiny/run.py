@@ -73,10 +73,14 @@ def train_run(
 
 
 def evaluate_run(files: Sequence[Path], out: Path, limit: int | None) -> dict[str, Any]:
-    """Evaluate `out / "model"` on the documents set aside, write the figures beside it and return them."""
+    """Evaluate `out / "model"` on the documents set aside; the figures, which lie beside the weights then, too.
+
+    Some of the samples go to `out / "samples.json"`.
+    """
     _, aside = split_off(read_documents(files))
     random.Random(0).shuffle(aside)
     figures = evaluate(out / "model", aside[:limit], load_teachers())
+    _write(out / "samples.json", figures.pop("samples"))  # they quote the documents, so they stay out of the model
     _write(out / "model" / EVALUATION, figures)
     return figures
 
