@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.slurm import Slurm, missing
+
+# A worker of pytest-xdist ignores SIGINT, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 FINEPHRASE = ROOT / "pipelines" / "finephrase.py"

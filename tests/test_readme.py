@@ -84,7 +84,7 @@ def test_only_known_commands():
 
 
 def test_endpoint_command(checkout, mock):
-    (line,) = (line for line in commands() if "--endpoint" in line and "runs/mine" in line)
+    (line,) = (line for line in commands() if "--endpoint" in line and "--output runs/mine" in line)
     # What a scripted server says would pass no check.
     run(line.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
     assert summary(checkout / "runs/mine")["written"] == {"faq": 20, "table": 20}

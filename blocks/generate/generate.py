@@ -19,7 +19,7 @@ import resource
 import traceback
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -203,10 +203,14 @@ class Generate(PipelineStep):
 
 def _entering(documents: Iterable[Document]) -> Iterator[Document]:
     """Count what is read ahead, see `OpenChunk.entered`."""
-    for document in documents:
-        if (chunk := chunk_of(document)) is not None:
-            chunk.entered += 1
-        yield document
+    try:
+        for document in documents:
+            if (chunk := chunk_of(document)) is not None:
+                chunk.entered += 1
+            yield document
+    finally:
+        if isinstance(documents, Generator):  # now, in the thread that runs it
+            documents.close()
 
 
 class _Request:

@@ -74,7 +74,7 @@ def test_what_is_written_is_about_its_document(rewritten):
         assert row["source_text"] == sources[row["source_id"]]
     told = [len(long_words(row["text"]) & long_words(row["source_text"])) for row in rows]
     said = [len(long_words(row["text"])) for row in rows]
-    assert sum(told) > 0.7 * sum(said) > 0, "it is about something else"
+    assert sum(told) > 0.5 * sum(said) > 0, "it is about something else"
 
 
 def test_tokens_are_counted_as_the_server_counts_them(rewritten):
