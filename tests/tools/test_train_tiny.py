@@ -237,6 +237,8 @@ TRAINED = {
     "tokens": 1_000_000,
     "seconds": 600.0,
     "steps": 100,
+    "mixture": {"faq": 90, "continue": 10},
+    "generated": 0.5,
     "loss": [{"tokens": 1_000_000, "loss": 2.5}],
 }
 

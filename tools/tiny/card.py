@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from blocks.shards.folder import RunError
-from tools.tiny.data import FORMATS, GENERATED, MIXTURE, prompt_hashes
+from tools.tiny.data import FORMATS, prompt_hashes
 
 TRAINING = "training.json"
 """What a model was trained with, beside its weights."""
@@ -100,12 +100,12 @@ def _card(folder: Path) -> str:
     curve = (f"| {point['tokens'] / 1e6:.1f} | {point['loss']:.3f} |" for point in training["loss"])
     return _CARD.format(
         millions=training["parameters"] / 1e6,
-        tasks=", ".join(MIXTURE),
+        tasks=", ".join(training["mixture"]),
         documents=training["documents"],
         set_aside=training["set_aside"],
         files=", ".join(f"`{name}`" for name in training["files"]),
-        generated=GENERATED,
-        mixture=", ".join(f"{task} {share} %" for task, share in MIXTURE.items()),
+        generated=training["generated"],
+        mixture=", ".join(f"{task} {share} %" for task, share in training["mixture"].items()),
         tokens=training["tokens"] / 1e6,
         steps=training["steps"],
         minutes=training["seconds"] / 60,

@@ -29,20 +29,21 @@ from tools.tiny.tokenizer import CHAT_TEMPLATE, CONTEXT, END
 FORMATS = ("faq", "math", "table", "tutorial")
 RUBRICS = ("faithfulness", "format", "usefulness")
 
-MIXTURE = {"faq": 23, "math": 23, "table": 21, "tutorial": 21, "judge": 8, "continue": 4}
+MIXTURE = {"faq": 28, "math": 12, "table": 24, "tutorial": 25, "judge": 7, "continue": 4}
 """Examples of each task in a hundred.
 
-A judge's prompt is three times as long as the others, so its share is small. How a text goes on cannot be known at this
-size (6 nats per token of a real one): with many or long continuations, most of the gradient would be noise.
+Math is learned first. A judge's prompt is three times as long as the others, so its share is small. How a text goes on
+cannot be known at this size (6 nats per token of a real one): with many or long continuations, most of the gradient
+would be noise.
 """
 
-GENERATED = 0.4
+GENERATED = 0.25
 """Share of examples about generated documents: their names and numbers are new every time and can only be copied."""
 
 # Tokens of a document, from and to. Most are short, since they are what training costs; some have the length of a page,
 # so that the model has met every position. A judge's prompt is long without its document.
 _SHORT, _LONG, _JUDGED, _CONTINUED = (90, 300), (300, 720), (70, 200), (60, 160)
-_LONG_SHARE = 0.15
+_LONG_SHARE = 0.3
 
 _COPIED = (6, 30)  # tokens
 

@@ -17,7 +17,16 @@ import xxhash
 
 from blocks.shards.folder import RunError
 from tools.tiny.card import EVALUATION, TRAINING
-from tools.tiny.data import Examples, load_teachers, prompt_hashes, read_documents, split_off, tokenizer_texts
+from tools.tiny.data import (
+    GENERATED,
+    MIXTURE,
+    Examples,
+    load_teachers,
+    prompt_hashes,
+    read_documents,
+    split_off,
+    tokenizer_texts,
+)
 from tools.tiny.evaluate import evaluate
 from tools.tiny.model import export
 from tools.tiny.tokenizer import train_tokenizer
@@ -50,6 +59,8 @@ def train_run(
         "documents_hash": digest,
         "set_aside": len(aside),
         "prompts": prompt_hashes(),
+        "mixture": MIXTURE,
+        "generated": GENERATED,
     }
     _same_run(out, begun)
     teachers = load_teachers()

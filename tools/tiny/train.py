@@ -1,9 +1,9 @@
 """Training of finemill-tiny on a CPU: killed at any time, it goes on from its last checkpoint as if nothing had been.
 
 Learning rate: linear warm-up, constant, linear decay to 0 over the last fifth of the budget (warm-up, stable, decay),
-so a run can be given more time later by going back to no more than the stable part. With a budget in tokens all of it
-is a function of the step, and a resumed run ends with the very weights of an undisturbed one on the same machine; with
-a budget in minutes the clock decides where the decay begins.
+so a run can be given more time later: copy `stable.pt`, which is kept when the decay begins, over `checkpoint.pt`. With
+a budget in tokens all of it is a function of the step, and a resumed run ends with the very weights of an undisturbed
+one on the same machine; with a budget in minutes the clock decides where the decay begins.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ MATRIX_RATE, OTHER_RATE, WARM_UP, DECAY = 3e-3, 2e-3, 30, 0.2
 """Peak learning rates of matrices and of the rest; steps of warm-up; share of the budget that decays."""
 
 CHECKPOINT = "checkpoint.pt"
+
+STABLE = "stable.pt"
+"""The checkpoint at which the learning rate begins to decay: with more budget, training goes on from here."""
+
 LOG = "loss.jsonl"
 
 
@@ -105,6 +109,8 @@ def train(
         progress = budget.progress(tokens, seconds)
         if progress >= 1:
             break
+        if progress > 1 - DECAY and not (folder / STABLE).is_file():
+            _save(folder, model, optimizers, step, tokens, seconds, STABLE)
         for optimizer, peak in zip(optimizers, (MATRIX_RATE, OTHER_RATE), strict=True):
             for settings in optimizer.param_groups:
                 settings["lr"] = peak * share_of_peak(step, progress)
@@ -168,16 +174,18 @@ def _batches(examples: Examples, first: int) -> Iterator[list[list[Encoded]]]:
     yield from loader
 
 
-def _save(folder: Path, model: Any, optimizers: list[Any], step: int, tokens: int, seconds: float) -> None:
+def _save(
+    folder: Path, model: Any, optimizers: list[Any], step: int, tokens: int, seconds: float, name: str = CHECKPOINT
+) -> None:
     """Write a checkpoint so that there is a whole one at any time."""
     state: dict[str, Any] = {"step": step, "tokens": tokens, "seconds": seconds}
     state |= {"model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers]}
-    new = folder / f"{CHECKPOINT}.new"
+    new = folder / f"{name}.new"
     with new.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    new.replace(folder / CHECKPOINT)
+    new.replace(folder / name)
 
 
 def _resume(folder: Path, model: Any, optimizers: list[Any]) -> tuple[int, int, float]:
