@@ -168,7 +168,7 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
         The id of the array.
 
     Raises:
-        RunError: sbatch is not here or refuses, or the trial failed.
+        RunError: sbatch is not here or refuses, the trial failed, or a key stands in the profile.
     """
     _need("sbatch")
     asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
@@ -181,6 +181,10 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
     here = _next(folder.state / "launches")
     write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
     job_script = _script(cluster, here, cluster.options(f"finemill-{Path(folder.output).name}", here, jobs), script)
+    for key in ("HF_TOKEN", str(options.get("api_key_env"))):
+        if os.environ.get(key) and os.environ[key] in job_script:
+            shutil.rmtree(here)
+            raise RunError(f"the profile holds the value of {key}: jobs inherit your environment, so export it there")
     write_atomically(here / "job.sh", job_script.encode())
     done = subprocess.run(["sbatch", "--parsable", str(here / "job.sh")], capture_output=True, text=True, check=False)
     if done.returncode != 0:

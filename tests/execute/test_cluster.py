@@ -148,6 +148,14 @@ def test_a_refusal_of_sbatch_leaves_nothing(folder, tmp_path):
         submit_again(folder)
 
 
+def test_a_key_in_the_profile_is_refused(folder, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "canary-key")
+    profile = Cluster(preflight=False, setup="export MY_KEY=canary-key")
+    with pytest.raises(RunError, match="holds the value of MY_KEY"):
+        submit(profile, folder, {**OPTIONS, "api_key_env": "MY_KEY"}, None, 1)
+    assert not list((folder.state / "launches").iterdir())
+
+
 def test_without_slurm(folder, monkeypatch):
     monkeypatch.setenv("PATH", "")
     for call in (lambda: submit(Cluster(preflight=False), folder, OPTIONS, None, 1), lambda: stop(folder)):
