@@ -62,8 +62,20 @@ def mock(start_mock: Callable[..., MockServer]) -> MockServer:
     return start_mock()
 
 
+def fake_vllm(folder: Path) -> Path:
+    """A program called vllm in `folder`, for PATH; see tests/generate/fake_vllm.py."""
+    if (Path(sys.executable).parent / "vllm").exists():
+        # A run prefers the vllm of its own environment, which would look for a GPU and load a model.
+        pytest.skip("the real vLLM would be started")
+    program = folder / "vllm"
+    folder.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 def start_slurm(nodes: int) -> Iterator[Slurm]:
-    if missing():
+    if missing():  # Debian's packages; CI installs them, and there a skip is a failure
         pytest.skip(f"Slurm is not installed (slurm-wlm): {', '.join(missing())}")
     with tempfile.TemporaryDirectory(prefix="finemill-slurm") as root:  # short: sockets lie in it
         cluster = Slurm(Path(root), nodes)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT, documents, samples, summary, write_parquet
+from tests.conftest import ROOT, documents, fake_vllm, samples, summary, write_parquet
 from tests.generate.small_tokenizers import make_tokenizer
 
 README = (ROOT / "README.md").read_text()
@@ -111,12 +111,7 @@ def test_prompts_commands(checkout):
 
 
 def test_vllm_commands(checkout, hub, tmp_path):
-    if (Path(sys.executable).parent / "vllm").exists():
-        pytest.skip("the real vLLM would be started")
-    program = tmp_path / "bin" / "vllm"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
-    program.chmod(0o755)
+    program = fake_vllm(tmp_path / "bin")
     environment = {**hub, "PATH": f"{program.parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "0"}
     dry, real = (line for line in commands() if "hf://" in line)
     assert "Document 4." in run(dry, checkout, **environment)

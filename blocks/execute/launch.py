@@ -99,14 +99,10 @@ class Launch:
                 return
 
     @property
-    def _units_left(self) -> int:
+    def units_left(self) -> int:
+        """Units that are not committed in some pass, whoever is at work on them."""
         passes = (self.folder.for_pass(number) for number in range(len(self.record.passes)))
         return max(len(list(pending_units(folder, self.units))) for folder in passes)
-
-    @property
-    def work_left(self) -> bool:
-        """Whether anything of the plan is not committed, whoever is at work on it."""
-        return self._units_left > 0
 
     def submitted(self, options: Mapping[str, Any], model: str | None) -> bool:
         """Submit what is left to do to the cluster, where there is one; True when this launch is over then.
@@ -120,7 +116,7 @@ class Launch:
         """
         if self.cluster is None:
             return False
-        left = self._units_left
+        left = self.units_left
         if not left:
             self.summary()  # its last worker may have been killed before that
             self.console.print("All of the plan is committed; there is nothing to submit.")
@@ -266,7 +262,7 @@ def _job(run: Launch) -> Iterator[None]:
     except Drained:
         for number in handled:
             signal.signal(number, signal.SIG_IGN)
-        again = run.stopping is signal.SIGUSR1 and not stopped() and run.work_left
+        again = run.stopping is signal.SIGUSR1 and not stopped() and run.units_left > 0
         run.report.end("told to stop")
         run.console.print(f"told to stop; what was answered is kept{', back into the queue' if again else ''}")
         if again and not requeue():

@@ -24,7 +24,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from blocks.execute.planner import leased_wall, static_wall
-from tests.conftest import ROOT, documents, write_parquet
+from tests.conftest import ROOT, documents, fake_vllm, write_parquet
 from tests.generate.small_tokenizers import make_tokenizer
 from tests.slurm import Slurm, missing
 
@@ -35,10 +35,7 @@ SPEEDS = [1.0, 1.0, 1 / SLOW]
 def submit(slurm: Slurm, folder: Path, rows: list[dict[str, Any]], **profile: Any) -> None:
     """Submit a run over `rows` as `folder`; its answers are noted in `folder.parent / "answers"`."""
     programs = folder.parent / "bin"
-    programs.mkdir(exist_ok=True)
-    vllm = programs / "vllm"
-    vllm.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
-    vllm.chmod(0o755)
+    fake_vllm(programs)
     setup = f"""
 export PATH={programs}:$PATH CUDA_VISIBLE_DEVICES=0 FAKE_VLLM_LATENCY={LATENCY}
 export FAKE_VLLM_ANSWERS={folder.parent}/answers FINEMILL_LEASE_SECONDS=20

@@ -49,9 +49,9 @@ def submitted(folder: RunFolder, jobs: list[list[dict[str, Any]]], rate: float |
 
 
 def shown(folder: RunFolder) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    show_status(console, folder, Watch(folder).look())
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    said = io.StringIO()
+    show_status(Console(file=said, width=200), folder, Watch(folder).look())
+    return said.getvalue()
 
 
 def test_what_is_done_and_what_is_left(folder):

@@ -32,7 +32,7 @@ DOCUMENTS = [{**row, "text": row["text"][:700].rpartition(". ")[0] + "."} for ro
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: Any) -> Iterator[list[str]]:
     """Options of a run that asks a server of finemill-tiny, which is started as a run starts it."""
-    if find_spec("transformers") is None:
+    if find_spec("transformers") is None:  # no torch build for this machine; in CI a skip is a failure
         pytest.skip("needs transformers and torch: make cpu")
     model = choose_model("transformers", str(TINY), None)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:

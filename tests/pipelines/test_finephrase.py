@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import pytest
 
 from blocks.rephrase.schema import REPHRASED_SCHEMA
 from tests.conftest import (
-    ROOT,
     command,
     documents,
     endpoint,
+    fake_vllm,
     finephrase,
     rejected,
     samples,
@@ -473,12 +472,7 @@ def test_user_prompt_files_are_found_from_any_folder(tmp_path, corpus, mock):
 
 def test_managed_vllm_serves_dies_and_leaves_nothing(tmp_path, corpus):
     """The whole way with a program that stands in for vLLM: it crashes twice, and is gone at the end."""
-    if (Path(sys.executable).parent / "vllm").exists():
-        pytest.skip("the real vLLM would be started")
-    program = tmp_path / "bin" / "vllm"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests" / "generate" / "fake_vllm.py"}" "$@"\n')
-    program.chmod(0o755)
+    program = fake_vllm(tmp_path / "bin")
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text('{"max_position_embeddings": 4096}')

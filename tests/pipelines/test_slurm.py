@@ -18,7 +18,17 @@ import yaml
 
 from blocks.execute.status import find_jobs
 from blocks.shards.folder import RunFolder
-from tests.conftest import ROOT, documents, endpoint, finephrase, samples, start_slurm, summary, write_parquet
+from tests.conftest import (
+    ROOT,
+    documents,
+    endpoint,
+    fake_vllm,
+    finephrase,
+    samples,
+    start_slurm,
+    summary,
+    write_parquet,
+)
 from tests.generate.small_tokenizers import make_tokenizer
 from tests.slurm import Slurm
 
@@ -182,12 +192,7 @@ def test_no_secret_is_written(slurm, submit, start_mock, tmp_path, monkeypatch):
 
 def test_work_moves_away_from_nodes_that_are_slow_or_die(three_nodes, tmp_path, monkeypatch):
     """Every job starts servers of its own, as with vLLM; that of n1 is ten times as slow, the job on n3 is killed."""
-    if (Path(sys.executable).parent / "vllm").exists():
-        pytest.skip("the real vLLM would be started")
-    program = tmp_path / "bin" / "vllm"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
-    program.chmod(0o755)
+    program = fake_vllm(tmp_path / "bin")
     setup = f"""
 export PATH={program.parent}:$PATH CUDA_VISIBLE_DEVICES=0 FAKE_VLLM_LATENCY=0.3
 if [ "$SLURMD_NODENAME" = n1 ]; then FAKE_VLLM_LATENCY=3; fi
