@@ -38,7 +38,7 @@ def _question(sentence: Sentence, asked: list[str], dice: random.Random) -> str:
     if question not in asked:
         return question
     left = [form.format(sentence.name) for form in OPEN if form.format(sentence.name) not in asked]
-    return dice.choice(left) if len(left) > len(OPEN) - 2 else ""
+    return dice.choice(left) if left else ""
 
 
 _LAYOUTS = (

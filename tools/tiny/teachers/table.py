@@ -15,9 +15,6 @@ MOST = 5
 _CELL = 10
 """Words to which a cell is cut where it can be."""
 
-_ROW = 18
-"""Words of a row of facts; longer ones are left out where two rows remain."""
-
 _ENDS = (
     "**Question:** {}\n\n**Answer:** {}",
     "Question: {}\nAnswer: {}",
@@ -46,9 +43,9 @@ def _years(sentences: Sequence[Sentence], dice: random.Random) -> _Made | None:
         if sentence.year and sentence.year not in events and len(re.findall(r"\b\d{4}\b", sentence.text)) == 1:
             event = shortened(clause(sentence).replace(f" in {sentence.year}", "", 1), _CELL)
             events[sentence.year] = event[:1].upper() + event[1:]
-    if len(events) < 2:
+    years = list(events)[:MOST]
+    if len(years) < 2 or years != sorted(years):  # to sort is too much for a small model
         return None
-    years = sorted(events)[:MOST]
     year = dice.choice(years)
     header = dice.choice(
         (("Year", "What happened"), ("Year", "Event"), ("Date", "Event"), ("When", "What is reported"))
@@ -66,7 +63,7 @@ def _years(sentences: Sequence[Sentence], dice: random.Random) -> _Made | None:
 def _quantities(sentences: Sequence[Sentence], dice: random.Random) -> _Made | None:
     found: dict[str, tuple[str, str, str]] = {}
     for sentence in sentences:
-        stated = counted(sentence)
+        stated = counted(sentence) if sentence.subject else None
         if stated and stated[1] not in found and all(stated[0] != row[0] for row in found.values()):
             found[stated[1]] = (*stated, sentence.name)
     if len(found) < 2:
@@ -85,13 +82,12 @@ def _quantities(sentences: Sequence[Sentence], dice: random.Random) -> _Made | N
 
 
 def _facts(sentences: Sequence[Sentence], dice: random.Random) -> _Made | None:
-    brief = [sentence for sentence in sentences if len(f"{sentence.name} {_fact(sentence)}".split()) <= _ROW]
-    chosen = (brief if len(brief) > 1 else list(sentences))[:MOST]
+    chosen = sentences[:MOST]
     if len(chosen) < 2:
         return None
     asked = dice.choice(chosen)
-    question, answer = ask(asked, dice), _capital(f"{asked.subject} {_fact(asked)}.")
-    if len({sentence.subject for sentence in chosen}) == 1:
+    question, answer = ask(asked, dice), _capital(f"{asked.subject} {_fact(asked)}.".strip())
+    if len({sentence.name for sentence in chosen}) == 1:
         header = dice.choice((("Aspect", "Fact"), ("Point", "Details"), ("Kind of fact", "What is said")))
         rows = [(aspect(sentence), _capital(_fact(sentence))) for sentence in chosen]
         header = header[0], f"{header[1]} about {chosen[0].name}"
@@ -106,7 +102,7 @@ def _facts(sentences: Sequence[Sentence], dice: random.Random) -> _Made | None:
 def _fact(sentence: Sentence) -> str:
     # A definition stays whole: its question asks for all of it.
     most = max(5, _CELL + 2 - len(sentence.subject.split()))
-    return shortened(f"{sentence.verb} {sentence.rest}", most, 5)
+    return shortened(f"{sentence.verb} {sentence.rest}".strip(), most, 5)
 
 
 def _rows(header: Sequence[str], rows: Sequence[Sequence[str]], first: str) -> str:
