@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+from tools.tiny.teachers.parsing import Sentence
 from tools.tiny.teachers.questions import OPEN, ask
-from tools.tiny.teachers.sentences import Sentence, read_sentences, topic_of
+from tools.tiny.teachers.sentences import read_sentences, topic_of
 
 MOST = 5
 """Questions of the longest FAQ."""

@@ -6,7 +6,7 @@ import random
 import re
 
 from blocks.filters.checks.tutorial import VERBS
-from tools.tiny.teachers.sentences import Sentence, counted, small
+from tools.tiny.teachers.parsing import Sentence, counted, small
 from tools.tiny.teachers.words import BE, HAVE, MODALS, PAST, PREPOSITIONS, PRESENT
 
 _STRANDED = frozenset("for as of with on into from to".split())

@@ -6,8 +6,9 @@ import random
 import re
 from collections.abc import Sequence
 
+from tools.tiny.teachers.parsing import Sentence, clause, counted, shortened
 from tools.tiny.teachers.questions import ask, aspect
-from tools.tiny.teachers.sentences import Sentence, clause, counted, read_sentences, shortened
+from tools.tiny.teachers.sentences import read_sentences
 
 MOST = 5
 """Rows of the longest table."""

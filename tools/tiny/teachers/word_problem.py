@@ -11,7 +11,8 @@ import re
 from typing import NamedTuple
 
 from blocks.filters.checks.number_words import SMALL
-from tools.tiny.teachers.sentences import Sentence, counted, read_sentences, topic_of
+from tools.tiny.teachers.parsing import Sentence, counted
+from tools.tiny.teachers.sentences import read_sentences, topic_of
 
 LARGEST = 9999
 """Numbers and results have at most four digits."""
