@@ -19,8 +19,9 @@ import typer
 from rich.console import Console
 
 from blocks.execute import arguments
+from blocks.execute.after import waits_for
 from blocks.execute.arguments import ASK, KEEP, OUT, RUN
-from blocks.execute.cluster import load_cluster
+from blocks.execute.cluster import job_folder, load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_plan, show_routing, show_samples, show_summary
@@ -166,7 +167,9 @@ def finephrase(
         ),
     ] = False,
     samples: Annotated[int, typer.Option(help="Samples to print at the end.", rich_help_panel=RUN)] = 0,
+    retry_failed: arguments.RetryFailed = False,
     cluster: arguments.ClusterProfile = None,
+    after: arguments.After = None,
     config: arguments.Config = None,
 ) -> None:
     """Rewrite web documents into FAQs, tables, math problems and tutorials with a language model.
@@ -175,6 +178,8 @@ def finephrase(
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
+        if waits_for(after, options, console):
+            return
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         prompts = load_prompts(formats, prompt or [], wordings=wordings == "all")
@@ -291,10 +296,13 @@ def finephrase(
                 "judge_revision": judging.model.revision if judging else None,
                 "generation_config": dict(chosen.generation_config),
             }
-            return begin_run(folder, fingerprint, shaped, known, options)
+            # Another submission may have added formats since this job was submitted.
+            return begin_run(folder, fingerprint, shaped, known, options, partly=job_folder() is not None)
 
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
+            if retry_failed:
+                run.retry_failed()
             if run.submitted(options, chosen.name):
                 return
             if run.pending_passes():

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from blocks.execute import arguments
+from blocks.execute.after import waits_for
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
@@ -87,7 +88,9 @@ def judge(
         bool,
         typer.Option("--dry-run", help="Print one request and the plan; start nothing.", rich_help_panel=arguments.RUN),
     ] = False,
+    retry_failed: arguments.RetryFailed = False,
     cluster: arguments.ClusterProfile = None,
+    after: arguments.After = None,
     config: arguments.Config = None,
 ) -> None:
     """Score samples with a language model; the samples stay as they are, and scores and feedback become a side table.
@@ -96,6 +99,8 @@ def judge(
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
+        if waits_for(after, options, console):
+            return
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         pins: dict[str, Any] = dict(former.pins) if former else {}
@@ -165,6 +170,8 @@ def judge(
 
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
+            if retry_failed:
+                run.retry_failed()
             if run.submitted(options, chosen.model.name):
                 return
             if run.pending_passes():

@@ -3,6 +3,7 @@
 python pipelines/status.py runs/finephrase --watch
 python pipelines/status.py runs/finephrase stop
 python pipelines/status.py runs/finephrase resume
+python pipelines/status.py runs/finephrase retry-failed
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ console = Console()
 def status(
     run: Annotated[str, typer.Argument(help="Run folder: local or s3://…")],
     verb: Annotated[
-        Literal["show", "stop", "resume"],
-        typer.Argument(help="Show it; let its jobs drain and end; submit what is left."),
+        Literal["show", "stop", "resume", "retry-failed"],
+        typer.Argument(
+            help="Show it; let its jobs drain and end; submit what is left; submit what failed in a complete run."
+        ),
     ] = "show",
     state: Annotated[Path | None, typer.Option(help="Folder of the run's state, if it is not RUN/state.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until all is done.")] = False,
@@ -44,6 +47,8 @@ def status(
             return
         if verb == "resume":
             raise typer.Exit(cluster.submit_again(folder))
+        if verb == "retry-failed":
+            raise typer.Exit(cluster.submit_again(folder, "--retry-failed"))
         while True:
             found = looking.look()
             if watch and console.is_terminal:

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from blocks.execute import arguments
+from blocks.execute.after import waits_for
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
@@ -77,11 +78,14 @@ def verify(
     chunk_size: arguments.ChunkSize = 5000,
     workers: arguments.Workers = 1,
     cluster: arguments.ClusterProfile = None,
+    after: arguments.After = None,
     config: arguments.Config = None,
 ) -> None:
     """Measure texts with the checks of the pipelines, without a model; rows that do not pass are rejected."""
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
+        if waits_for(after, options, console):
+            return
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         pins = dict(former.pins) if former and former.config["input"] == input else {"input": pin(input)}

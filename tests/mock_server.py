@@ -13,6 +13,7 @@ of the body) just before it is sent. Markers in a prompt script what happens:
     MOCK-HANG              never answer
     MOCK-CLOSE             close the connection in the middle of the answer's body
     MOCK-GARBAGE           answer 200 with something that is no JSON
+    MOCK-BROKEN            the same to every other body, MOCK-BROKEN-ALL to all, until the file --mended exists
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Mock:
         self.latency, self.models, self.key, self.prefix = latency, models, key, prefix
         self.seen: set[str] = set()
         self.quote_key = False
+        self.mended = Path("never")
         self.writes = False
 
     def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
@@ -103,7 +105,9 @@ class Mock:
             return web.json_response({"error": {"message": message}}, status=int(status[1]), headers=headers)
         if "MOCK-HANG" in prompt:
             await asyncio.sleep(3600)
-        if "MOCK-GARBAGE" in prompt:
+        broken = "MOCK-BROKEN-ALL" in prompt or ("MOCK-BROKEN" in prompt and int(digest[0], 16) % 2)
+        if "MOCK-GARBAGE" in prompt or (broken and not self.mended.exists()):
+            self.note(500, digest, body)
             return web.Response(text="<html>not json")
         if "MOCK-CLOSE" in prompt:
             response = web.StreamResponse(headers={"Content-Length": "1000"})
@@ -144,11 +148,12 @@ def main() -> None:
     parser.add_argument("--prefix", default="/v1")
     parser.add_argument("--quote-key", action="store_true", help="refuse completions, quoting the key")
     parser.add_argument("--writes", action="store_true", help="write whole answers to documents of tests/writer.py")
+    parser.add_argument("--mended", type=Path, default=Path("never"), help="file that ends MOCK-BROKEN")
     options = parser.parse_args()
 
     async def serve() -> None:
         mock = Mock(options.log, options.latency, options.models.split(","), options.key, options.prefix)
-        mock.quote_key, mock.writes = options.quote_key, options.writes
+        mock.quote_key, mock.writes, mock.mended = options.quote_key, options.writes, options.mended
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)
         app.router.add_post(f"{options.prefix}/chat/completions", mock.complete)

@@ -108,9 +108,22 @@ MaxFailureRate = Annotated[
     float, typer.Option(help="Stop a task when a larger share of its documents fails.", rich_help_panel=RUN)
 ]
 RequestTimeout = Annotated[float, typer.Option(help="Seconds for one attempt.", rich_help_panel=RUN)]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Ask again about what failed in a complete run, such as time-outs.", rich_help_panel=RUN
+    ),
+]
 ClusterProfile = Annotated[
     Path | None,
     typer.Option(help="Profile of a Slurm cluster to submit the run to, see slurm/README.md.", rich_help_panel=RUN),
+]
+After = Annotated[
+    str | None,
+    typer.Option(
+        help="Run folder (or its state folder): wait with a job until that run is complete, then submit this.",
+        rich_help_panel=RUN,
+    ),
 ]
 Config = Annotated[
     Path | None,

@@ -16,7 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -62,6 +62,8 @@ class Cluster:
         preflight: whether `setup` and the pipeline are tried on this node, with a few documents, before anything is
             submitted.
         sbatch: any further options of sbatch by their long names; they win over everything above.
+        bookkeeping: the same for jobs that only wait for a run and submit the next one. They get one CPU and no GPU,
+            and nothing of `sbatch`, which may ask for some.
     """
 
     jobs: int = 1
@@ -82,6 +84,23 @@ class Cluster:
     rate: float | None = None
     preflight: bool = True
     sbatch: Mapping[str, Any] = field(default_factory=dict)
+    bookkeeping: Mapping[str, Any] = field(default_factory=dict)
+
+    def bookkeeping_options(self, folder: Path, arrays: Sequence[str]) -> dict[str, Any]:
+        """The options of sbatch for a job that waits for other jobs."""
+        own = {
+            "job-name": f"finemill-after-{'-'.join(arrays)}",
+            "dependency": f"afterany:{':'.join(arrays)}",
+            "ntasks": 1,
+            "cpus-per-task": 1,
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "time": "01:00:00",
+            "output": str(folder / "job.log"),
+            **self.bookkeeping,
+        }
+        return {option: value for option, value in own.items() if value is not None and value is not False}
 
     def options(self, name: str, folder: Path, jobs: int) -> dict[str, Any]:
         """The options of sbatch for an array of jobs; True for an option without a value."""
@@ -128,10 +147,32 @@ def load_cluster(file: Path) -> Cluster:
         )
     if not isinstance(content.get("time", ""), str):
         raise RunError(f"--cluster {file}: put the time in quotes; YAML takes 24:00:00 for a number")
+    for name, value in content.items():
+        kinds = str(known[name].type).partition("[")[0].split(" | ")
+        if not any(_fits(value, kind) for kind in kinds):
+            raise RunError(f"--cluster {file}: {name} must be {_KINDS[kinds[0]]}, not {value!r}")
     cluster = Cluster(**content)
     if cluster.warning <= STOPPING:
         raise RunError(f"--cluster {file}: warning must be more than {STOPPING} seconds")
     return cluster
+
+
+_KINDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "Mapping": "a mapping of options",
+    "str": "text",
+}
+"""What a value of a profile must be, by the type of its field."""
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind == "float":
+        return type(value) in (int, float)
+    if kind == "Mapping":
+        return isinstance(value, dict)
+    return type(value).__name__ == ("NoneType" if kind == "None" else kind)
 
 
 def seconds_of(limit: str) -> float:
@@ -172,25 +213,21 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
     """
     _need("sbatch")
     asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
-    for name in ("cluster", "config"):
+    for name in ("cluster", "config", "after", "retry-failed"):  # what is done here and now
         asked.pop(name, None)
     script = str(Path(sys.argv[0]).resolve())
     if cluster.preflight:
         check_disks([folder.state, *([Path(folder.output)] if Path(folder.output).is_dir() else [])])
         try_out(["bash", "-ec", f'{cluster.setup}\nexec "$@"', "trial", cluster.python, script], asked, model)
-    here = _next(folder.state / "launches")
+    here = next_submission(folder.state / "launches")
     write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
-    job_script = _script(cluster, here, cluster.options(f"finemill-{Path(folder.output).name}", here, jobs), script)
-    for key in ("HF_TOKEN", str(options.get("api_key_env"))):
-        if os.environ.get(key) and os.environ[key] in job_script:
-            shutil.rmtree(here)
-            raise RunError(f"the profile holds the value of {key}: jobs inherit your environment, so export it there")
-    write_atomically(here / "job.sh", job_script.encode())
-    done = subprocess.run(["sbatch", "--parsable", str(here / "job.sh")], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        shutil.rmtree(here)
-        raise RunError(f"sbatch refused the jobs: {done.stderr.strip()}")
-    job = done.stdout.strip().split(";")[0]
+    # `exec`: the signal goes to the batch shell, which is then the launch itself.
+    lines = [f"export {JOB}={shlex.quote(str(here))}", f"export {DRAIN}={cluster.warning - STOPPING}"]
+    if cluster.scratch is not None:
+        lines.append(f'export {SCRATCH}="{cluster.scratch}"')  # it may hold variables of the node
+    lines.append(shlex.join(["exec", cluster.python, script, "--config", str(here / "options.yaml")]))
+    named = cluster.options(f"finemill-{Path(folder.output).name}", here, jobs)
+    job = sbatch(cluster, here, named, lines, str(options.get("api_key_env")))
     profile = str(Path(options["cluster"]).resolve())
     told = {"id": job, "jobs": jobs, "script": script, "cluster": profile, "rate": cluster.rate}
     write_atomically(here / "job.json", orjson.dumps(told))
@@ -202,7 +239,55 @@ def _need(program: str) -> None:
         raise RunError(f"there is no {program} here: this wants a login node of a Slurm cluster")
 
 
-def _next(launches: Path) -> Path:
+def sbatch(cluster: Cluster, here: Path, options: Mapping[str, Any], lines: Sequence[str], key_env: str) -> str:
+    """Write a job's script to `here` and submit it.
+
+    Args:
+        cluster: where; its `setup` comes first in the script.
+        here: a new folder; it is removed when nothing was submitted.
+        options: of sbatch, by their long names.
+        lines: what the script does.
+        key_env: environment variable with a key that must not be in the script; `HF_TOKEN` neither.
+
+    Returns:
+        The id of the job.
+
+    Raises:
+        RunError: sbatch refuses, or a key stands in the profile.
+    """
+    _need("sbatch")
+    given = [f"#SBATCH --{name}" + ("" if value is True else f"={value}") for name, value in options.items()]
+    place = f"cd {shlex.quote(str(Path.cwd()))}"
+    script = "\n".join(["#!/bin/bash", *given, "set -e", cluster.setup, place, *lines, ""])
+    for key in ("HF_TOKEN", key_env):
+        if os.environ.get(key) and os.environ[key] in script:
+            shutil.rmtree(here)
+            raise RunError(f"the profile holds the value of {key}: jobs inherit your environment, so export it there")
+    write_atomically(here / "job.sh", script.encode())
+    # What describes the job that submits from within the cluster does not describe the one that it submits.
+    own = {name: value for name, value in os.environ.items() if name == "SLURM_CONF" or not name.startswith("SLURM_")}
+    command = ["sbatch", "--parsable", str(here / "job.sh")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
+    if done.returncode != 0:
+        shutil.rmtree(here)
+        raise RunError(f"sbatch refused the job: {done.stderr.strip()}")
+    return done.stdout.strip().split(";")[0]
+
+
+def active_arrays(folder: RunFolder) -> list[str]:
+    """The ids of a run's arrays of which jobs wait or run.
+
+    Raises:
+        RunError: there is no Slurm here.
+    """
+    _need("squeue")
+    launches = folder.state / "launches"
+    ids = [orjson.loads(file.read_bytes())["id"] for file in sorted(launches.glob("*/job.json"))]
+    squeue = ["squeue", "-h", "-o", "%i", "-j"]
+    return [job for job in ids if subprocess.run([*squeue, job], capture_output=True, text=True, check=False).stdout]
+
+
+def next_submission(launches: Path) -> Path:
     """A folder for one more submission; never one that jobs of an earlier one read from."""
     launches.mkdir(exist_ok=True)
     number = max((int(path.name) for path in launches.iterdir() if path.name.isdigit()), default=0)
@@ -212,18 +297,6 @@ def _next(launches: Path) -> Path:
         with suppress(FileExistsError):
             here.mkdir()
             return here
-
-
-def _script(cluster: Cluster, here: Path, options: Mapping[str, Any], script: str) -> str:
-    lines = [f"#SBATCH --{name}" + ("" if value is True else f"={value}") for name, value in options.items()]
-    exports = [f"export {JOB}={shlex.quote(str(here))}", f"export {DRAIN}={cluster.warning - STOPPING}"]
-    if cluster.scratch is not None:
-        exports.append(f'export {SCRATCH}="{cluster.scratch}"')  # it may hold variables of the node
-    # `exec`: the signal goes to the batch shell, which is then the launch itself.
-    command = shlex.join(["exec", cluster.python, script, "--config", str(here / "options.yaml")])
-    return "\n".join(
-        ["#!/bin/bash", *lines, "set -e", cluster.setup, *exports, f"cd {shlex.quote(str(Path.cwd()))}", command, ""]
-    )
 
 
 def job_folder() -> Path | None:
@@ -255,8 +328,12 @@ def stop(folder: RunFolder) -> list[str]:
     return ids
 
 
-def submit_again(folder: RunFolder) -> int:
+def submit_again(folder: RunFolder, *options: str) -> int:
     """Submit what is left of a run with the options and the profile of its last submission; the exit code.
+
+    Args:
+        folder: the run.
+        options: further ones of the pipeline.
 
     Raises:
         RunError: it was never submitted.
@@ -266,8 +343,8 @@ def submit_again(folder: RunFolder) -> int:
     if not done:
         raise RunError(f"{folder.output} was never submitted: start its pipeline with --cluster")
     told = orjson.loads(done[-1].read_bytes())
-    options = ["--config", str(done[-1].with_name("options.yaml")), "--cluster", told["cluster"]]
-    return subprocess.run([sys.executable, told["script"], *options], check=False).returncode
+    same = ["--config", str(done[-1].with_name("options.yaml")), "--cluster", told["cluster"]]
+    return subprocess.run([sys.executable, told["script"], *same, *options], check=False).returncode
 
 
 def requeue() -> bool:

@@ -26,9 +26,10 @@ from blocks.execute.progress import display
 from blocks.execute.report import Report
 from blocks.generate.placement import visible_gpus
 from blocks.shards.commit import pending_units, recover
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.leases import live_leases, recover_abandoned, somebody_is_gone
 from blocks.shards.plan import Unit, extend_plan, hold_chunk_size, load_plan, planned_rows, save_plan
+from blocks.shards.retry import begin_retry
 from blocks.shards.run import RunRecord, load_run
 from blocks.shards.source import InputFile, list_files
 from blocks.shards.summary import log_launch, summarize
@@ -73,8 +74,8 @@ class Launch:
         while True:
             passes, others = [], False
             leased = {lease["unit"] for lease in live_leases(self.folder)} if self.folder.shared else set()
-            for number, formats in enumerate(self.record.passes):
-                folder = self.folder.for_pass(number)
+            for number, formats in self._passes():
+                folder = self.folder.for_pass(number, self.record.retries.get(number))
                 pending = list(pending_units(folder, self.units))
                 # Of a unit that was not counted nobody knows; then the display shows no total either.
                 self._rows_left[number] = sum((unit.rows or 0) - len(done) * self.chunk_size for unit, done in pending)
@@ -101,8 +102,26 @@ class Launch:
     @property
     def units_left(self) -> int:
         """Units that are not committed in some pass, whoever is at work on them."""
-        passes = (self.folder.for_pass(number) for number in range(len(self.record.passes)))
-        return max(len(list(pending_units(folder, self.units))) for folder in passes)
+        return max(len(list(pending_units(self.folder.for_pass(n), self.units))) for n, _ in self._passes())
+
+    def _passes(self) -> Iterator[tuple[int, list[str]]]:
+        """Numbers and formats of the passes that are this launch's; see `partly` of `begin_run`."""
+        return ((number, formats) for number, formats in enumerate(self.record.passes) if formats)
+
+    def retry_failed(self) -> None:
+        """Add a pass that asks again about what failed.
+
+        Raises:
+            RunError: the run is not complete.
+        """
+        pending = [n for n in range(len(self.record.passes)) if any(pending_units(self.folder.for_pass(n), self.units))]
+        if any(number not in self.record.retries for number in pending):
+            raise RunError("this run is not complete: go on with it first, without --retry-failed")
+        if pending:
+            self.console.print("The retry that was begun goes on.")
+            return
+        count = begin_retry(self.folder, self.record, self.units)
+        self.console.print(f"{count:,} document(s) and sample(s) failed; they are asked for again", highlight=False)
 
     def submitted(self, options: Mapping[str, Any], model: str | None) -> bool:
         """Submit what is left to do to the cluster, where there is one; True when this launch is over then.
@@ -153,7 +172,8 @@ class Launch:
         Raises:
             RunError: see `LocalExecutor.run`.
         """
-        rows = planned_rows(self.units)
+        # Of a retry pass only a few rows are read.
+        rows = planned_rows(self.units) if folder.retries is None else None
         done = 0 if rows is None else rows - self._rows_left[folder.pass_number]
 
         def watch() -> Exception | None:

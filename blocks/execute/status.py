@@ -23,6 +23,7 @@ from blocks.shards.commit import Commit, load_commits, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan, planned_rows
 from blocks.shards.run import load_run
+from blocks.shards.tally import Tally
 
 SLOW = 0.5
 """Share of the median rate below which a job is called slow."""
@@ -66,6 +67,11 @@ class Job:
         """Whether it is at work."""
         ended = self.lives[-1]["ended"] if self.lives else None
         return self.state in ("RUNNING", "UNKNOWN") and ended is None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work, or Slurm will start it."""
+        return self.running or self.state not in ("OVER", "UNKNOWN")
 
     @property
     def failed(self) -> bool:
@@ -126,20 +132,21 @@ class Watch:
         jobs = find_jobs(self.folder)
         counts: Counter[str] = Counter()
         now = time.time()
+        total = Tally()
+        reading = [c for c in self._commits.values() if self.folder.pass_of(c.chunk) not in record.retries]
         for commit in self._commits.values():
-            documents, samples = commit.tally["documents"], commit.tally["samples"]
-            counts["rows"] += _rows(commit)
-            counts["written"] += sum(samples["written"].values())
-            for kind in ("rejected", "failed"):
-                counts[kind] += sum(documents[kind].values())
-                counts[kind] += sum(sum(reasons.values()) for reasons in samples[kind].values())
+            total.add(commit.tally)
+        counts["rows"] = sum(map(_rows, reading))
+        counts["written"] = total.written.total()
+        for kind in ("rejected", "failed"):
+            counts[kind] = total.refused(kind)
         planned = planned_rows(units)
-        rows = None if planned is None else planned * len(passes)
+        rows = None if planned is None else planned * (len(passes) - len(record.retries))
         status = Status(jobs, rows, counts["rows"], left, counts)
         if rows is not None:
             began = [life["began"] for job in jobs if job.running for life in job.lives[-1:]]
             since = min(RECENT, now - min(began)) if began else RECENT
-            recent = sum(_rows(commit) for commit in self._commits.values() if now - commit.at < since)
+            recent = sum(_rows(commit) for commit in reading if now - commit.at < since)
             status.seconds_left = (rows - counts["rows"]) * max(since, 1.0) / recent if recent else None
         status.alarms = _alarms(jobs, now) if left else []
         return status
@@ -236,5 +243,7 @@ def show_status(console: Console, folder: RunFolder, status: Status) -> None:
                 f"{max(0, len(job.lives) - 1)}",
             )
         console.print(table)
+    if status.units_left and status.jobs and not any(job.alive for job in status.jobs):
+        console.print("No job is at work: `pipelines/status.py RUN resume` submits what is left.", highlight=False)
     for alarm in status.alarms:
         console.print(Text(f"alarm: {alarm}", style="bold yellow"), soft_wrap=True)

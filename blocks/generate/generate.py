@@ -104,7 +104,8 @@ class Generate(PipelineStep):
 
         Returns:
             New documents (or the same one, changed), and a `Refusal` for each sample that was asked for and is not
-            kept.
+            kept. One that failed wants the id that the sample would have had: when failures are retried, what comes
+            with another id is taken for a second copy of what is written already.
         """
 
     async def offload(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -197,7 +198,7 @@ class Generate(PipelineStep):
             if isinstance(outcome, Refusal):
                 chunk.refuse(lineage, outcome)
             else:
-                chunk.replace(lineage, children, refusals)
+                children = chunk.replace(lineage, children, refusals)
         yield from children
 
 

@@ -28,6 +28,9 @@ DEFAULT_CONTEXT = 8192
 """Tokens of prompt and answer together in FinePhrase's production run."""
 
 
+SLOWEST_DISK = 50e6
+"""Bytes per second at which weights are downloaded or read at the least, with many nodes on one disk."""
+
 SPEED_ONLY = frozenset(
     {
         *("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "optimization_level", "start_timeout"),
@@ -128,11 +131,21 @@ def choose_model(
     context = context or min(DEFAULT_CONTEXT, int(known.get("max_position_embeddings") or DEFAULT_CONTEXT))
     server: Server | None = None
     if kind == "vllm":
-        server = _vllm(name, on_hub, context, dict(server_options or {}))
+        weights = model_json(name, on_hub, "model.safetensors.index.json").get("metadata", {}).get("total_size", 0)
+        server = _vllm(name, on_hub, context, {"start_timeout": start_seconds(weights), **(server_options or {})})
     elif kind == "transformers":
         server = Transformers(name, on_hub, options=dict(server_options or {}))
     own = {} if endpoint else model_json(name, on_hub, "generation_config.json")
     return Model(name, commit, context, counter, tokenizer_id, own, server, endpoint)
+
+
+def start_seconds(weights: int) -> float:
+    """Seconds that the start of a server may take: half an hour, and more for large weights.
+
+    Args:
+        weights: bytes of weights; 0 for what fits into one file, which is not told beforehand.
+    """
+    return 1800.0 + weights / SLOWEST_DISK
 
 
 def _vllm(name: str, revision: str | None, context: int, options: dict[str, Any]) -> VLLM:

@@ -28,7 +28,7 @@ from blocks.rephrase.features import features
 from blocks.rephrase.route import Route, suits
 from blocks.rephrase.route import describe as describe_route
 from blocks.rephrase.sections import parse_sections, section, text_of
-from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, SOURCE, Refusal, chunk_of
+from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, RETRIED, SOURCE, Refusal, chunk_of
 
 LongDocuments = Literal["truncate", "split", "skip"]
 TruncatedOutput = Literal["reject", "keep", "trim"]
@@ -193,18 +193,20 @@ class Rephrase(Generate):
         if prepared.pieces and all(len(spared) == len(self.formats) for spared in prepared.spared):
             raise Rejected("no_format_suits", "; ".join(f"{k}: {v}" for k, v in prepared.spared[0].items()))
         source = {
-            **{key: value for key, value in document.metadata.items() if key != LINEAGE},
+            **{key: value for key, value in document.metadata.items() if key not in (LINEAGE, RETRIED)},
             "source_id": document.id,
             "source_hash": xxhash.xxh3_64_hexdigest(document.text.encode(errors="surrogatepass")),
             "source_tokens": prepared.tokens,
             "input_cut": prepared.cut,
             "pieces": len(prepared.pieces),
         }
+        wanted = document.metadata.get(RETRIED)
         asked = [
-            self._sample(prompt, text, {**source, "piece": piece, SOURCE: text}, generate)
+            self._sample(sample_id, prompt, text, {**source, "piece": piece, SOURCE: text}, generate)
             for piece, text in enumerate(prepared.pieces)
             for prompt in self._wordings(document.id)
             if prompt.name not in prepared.spared[piece]
+            and ((sample_id := self._sample_id(document.id, prompt, piece, prepared)) in (wanted or (sample_id,)))
         ]
         return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
 
@@ -238,9 +240,13 @@ class Rephrase(Generate):
             return {}
         return {name: reason for name, reason in suits(features(text), self.routes).items() if reason is not None}
 
-    async def _sample(self, prompt: Prompt, text: str, source: dict[str, Any], generate: Ask) -> Document | Refusal:
-        piece = f"/{source['piece']}" if source["pieces"] > 1 else ""
-        sample_id = f"{source['source_id']}{piece}/{prompt.name}"
+    @staticmethod
+    def _sample_id(document_id: str, prompt: Prompt, piece: int, prepared: Prepared) -> str:
+        return f"{document_id}{f'/{piece}' if len(prepared.pieces) > 1 else ''}/{prompt.name}"
+
+    async def _sample(
+        self, sample_id: str, prompt: Prompt, text: str, source: dict[str, Any], generate: Ask
+    ) -> Document | Refusal:
         try:
             answer = await generate(self.request(prompt, text))
         except RequestRefused as error:

@@ -16,8 +16,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from datatrove.data import Document
 
@@ -25,7 +25,7 @@ from blocks.shards import meter
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.journal import Journal, flush_journals
 from blocks.shards.leases import Leases
-from blocks.shards.tally import Tally
+from blocks.shards.tally import Retried, Tally
 
 LINEAGE = "finemill/lineage"
 """The metadata key that ties a document to the row it came from; no column has such a name."""
@@ -38,6 +38,10 @@ SOURCE = "source_text"
 
 ANSWER = "finemill/answer"
 """The metadata key of what the model wrote, where a sample's text holds more than that; it is not written."""
+
+RETRIED = "finemill/retried"
+"""The metadata key of a document of which samples failed: their ids. It is read again, and nothing else of it is kept.
+"""
 
 DROPPED = "dropped_by_pipeline"
 """The reason of documents that vanished in a step between reader and commit."""
@@ -66,6 +70,18 @@ class Refusal:
     detail: str = ""
 
 
+class Failure(NamedTuple):
+    """What failed of one row in an earlier pass.
+
+    Args:
+        reason: why the whole document failed; empty when only samples of it did.
+        samples: format and reason of each sample that failed, by its id.
+    """
+
+    reason: str
+    samples: dict[str, tuple[str, str]]
+
+
 class OpenChunk:
     """The ledger and the journal of one chunk while it is worked on.
 
@@ -86,6 +102,7 @@ class OpenChunk:
         # Documents that came to a `Generate` step, and those whose rollout has begun; the others are only read ahead.
         self.entered = self.begun = 0
         self._alive: dict[str, tuple[str, str]] = {}  # lineage → (id, format)
+        self._retried: dict[str, dict[str, str]] = {}  # lineage → format of each sample of it that failed, by id
         self._lock = threading.Lock()
         self.journal = Journal(folder.state / "journal" / f"{self.name}.jsonl", leased=leases is not None)
         with _lock:
@@ -99,6 +116,18 @@ class OpenChunk:
             self._alive[lineage] = (document_id, "")
         return lineage
 
+    def retry(self, lineage: str, failure: Failure) -> None:
+        """Take what failed of a document that was handed out off the failures: it is tried again."""
+        with self._lock:
+            retried = self.tally.retried = self.tally.retried or Retried()
+            if not failure.samples:
+                retried.documents[failure.reason] += 1
+                return
+            retried.partly += 1
+            for name, reason in failure.samples.values():
+                retried.samples.setdefault(name, Counter())[reason] += 1
+            self._retried[lineage] = {sample_id: name for sample_id, (name, _) in failure.samples.items()}
+
     def refuse_row(self, row: int, refusal: Refusal) -> None:
         """Count a row that never became a document."""
         with self._lock:
@@ -109,14 +138,23 @@ class OpenChunk:
         """Count a row that the user's column filter leaves out; it is not part of the run."""
         self.tally.excluded += 1
 
-    def replace(self, lineage: str, children: Iterable[Document], refusals: Iterable[Refusal]) -> None:
+    def replace(self, lineage: str, children: Iterable[Document], refusals: Iterable[Refusal]) -> list[Document]:
         """Record what a `Generate` step made of a document: its children live on, refusals are final.
+
+        Returns:
+            The children; of a document that is tried again, those that had failed.
 
         Raises:
             RunError: the document is not one of this chunk's living ones.
         """
         made = [(f"{lineage}/{i}", child) for i, child in enumerate(children)]
         refused = list(refusals)
+        if (retried := self._retried.pop(lineage, None)) is not None:
+            own = self._alive.get(lineage, ("", ""))[0]
+            made = [(name, child) for name, child in made if child.id in retried]
+            refused = [refusal for refusal in refused if (refusal.id or own) in retried]
+            come = {child.id for _, child in made} | {refusal.id or own for refusal in refused}
+            refused += [Refusal("no_output", id=i, format=name) for i, name in retried.items() if i not in come]
         with self._lock:
             parent_id, parent_format = self._take(lineage)
             if is_document(lineage):
@@ -132,9 +170,14 @@ class OpenChunk:
                 refusal.id, refusal.format = refusal.id or parent_id, refusal.format or parent_format
                 self.tally.requested[refusal.format] += 1
                 self._refuse_sample(lineage, refusal)
+        return [child for _, child in made]
 
     def refuse(self, lineage: str, refusal: Refusal) -> None:
         """Record that a document or sample ends here."""
+        if lineage in self._retried:  # it was done before; what ends is only what had failed of it
+            named = self._retried[lineage].items()
+            self.replace(lineage, [], [replace(refusal, id=sample_id, format=name) for sample_id, name in named])
+            return
         with self._lock:
             document_id, name = self._take(lineage)
             refusal.id = refusal.id or document_id

@@ -55,12 +55,14 @@ class RunFolder:
         state: a folder on a POSIX file system that all workers of the run share.
         pass_number: which pass over the plan this is; 0 is the first, formats that are added later get their own.
         shared: whether other launches may work on the run at the same time; units are leased then.
+        retries: the pass whose failures this one asks about again, see `blocks.shards.retry`.
     """
 
     output: str
     state: Path
     pass_number: int = 0
     shared: bool = False
+    retries: int | None = None
 
     @classmethod
     def at(cls, output: str, state: str | Path | None = None) -> RunFolder:
@@ -85,9 +87,9 @@ class RunFolder:
             raise RunError(f"--output {output} is not a local folder: give --state, a local or shared folder")
         return cls(output, Path(state).absolute())
 
-    def for_pass(self, number: int) -> RunFolder:
+    def for_pass(self, number: int, retries: int | None = None) -> RunFolder:
         """The same run, seen by pass `number`."""
-        return replace(self, pass_number=number)
+        return replace(self, pass_number=number, retries=retries)
 
     @property
     def prefix(self) -> str:
@@ -101,6 +103,13 @@ class RunFolder:
     def unit_name(self, unit: int) -> str:
         """The name of a unit in this pass."""
         return f"{self.prefix}{unit:05d}"
+
+    @staticmethod
+    def pass_of(name: str) -> int:
+        """The number of the pass that a chunk or unit of this name belongs to."""
+        match = _NAME.fullmatch(name)
+        assert match is not None, name
+        return int(match[1] or 0)
 
     def parse_name(self, name: str) -> tuple[int, ...] | None:
         """The numbers in a chunk's or unit's name, (unit, k) or (unit,); None for one of another pass."""

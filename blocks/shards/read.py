@@ -16,11 +16,12 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from blocks.shards.chunk import LINEAGE, OpenChunk, Refusal, open_chunks, stream_of
-from blocks.shards.commit import pending_units
+from blocks.shards.chunk import LINEAGE, RETRIED, Failure, OpenChunk, Refusal, open_chunks, stream_of
+from blocks.shards.commit import committed_chunks, mark_finished, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.leases import Leases, claimed_units
 from blocks.shards.plan import Unit, check_chunk_size, load_plan
+from blocks.shards.retry import failures_of
 from blocks.shards.rows import BadRow, read_rows
 from blocks.shards.side_table import SideTable
 from blocks.shards.source import InputFile
@@ -28,6 +29,9 @@ from blocks.shards.where import Where
 
 MAX_UNREADABLE = 0.05
 """Share of a task's rows that may be unreadable (no JSON, no UTF-8, …); the same as `Generate`'s for failures."""
+
+NOTHING_FAILED = Failure("", {})
+"""Stands for a row of a retry pass that is not tried again."""
 
 JUDGED_AFTER = 1000
 """Rows of a task after which that share is looked at."""
@@ -81,6 +85,8 @@ class ReadUnits(PipelineStep):
         check_chunk_size(self.folder.state, self.chunk_size)
         units = load_plan(self.folder.state / "plan.jsonl")
         self._rows = self._unreadable = 0
+        if self.folder.retries is not None:
+            self._committed_before = committed_chunks(self.folder.for_pass(self.folder.retries))
         with stream_of(self.name):
             if self.folder.shared:
                 yield from self._read_leased(units)
@@ -104,6 +110,14 @@ class ReadUnits(PipelineStep):
             raise
 
     def _read_unit(self, unit: Unit, done: set[int], leases: Leases | None = None) -> Iterator[Document]:
+        failures = None
+        if self.folder.retries is not None:
+            failures = failures_of(self.folder, unit.number, self._committed_before.get(unit.number, ()))
+            if not failures:
+                mark_finished(self.folder, unit.number)
+                if leases is not None:
+                    leases.release(self.folder.unit_name(unit.number))
+                return
         k = next(k for k in range(len(done) + 1) if k not in done)
         start = unit.start + k * self.chunk_size
         found = read_rows(unit.file, start, unit.stop, self._needed())
@@ -114,7 +128,8 @@ class ReadUnits(PipelineStep):
             if number not in done:
                 if chunk is None:
                     chunk, ids = OpenChunk(self.folder, unit.number, number, leases), set[str]()
-                document = None if row is None else self._document(row, chunk, place, unit, offset, ids)
+                failure = None if failures is None else failures.get((number, place), NOTHING_FAILED)
+                document = None if row is None else self._document(row, chunk, place, unit, offset, ids, failure)
                 if document is not None:
                     yield document
             if is_last or place == self.chunk_size - 1:
@@ -142,22 +157,37 @@ class ReadUnits(PipelineStep):
         return list(dict.fromkeys([self.text_column, self.id_column, *(w.column for w in self.where), *self.columns]))
 
     def _document(
-        self, row: dict[str, Any] | BadRow, chunk: OpenChunk, place: int, unit: Unit, offset: int, ids: set[str]
+        self,
+        row: dict[str, Any] | BadRow,
+        chunk: OpenChunk,
+        place: int,
+        unit: Unit,
+        offset: int,
+        ids: set[str],
+        failure: Failure | None,
     ) -> Document | None:
-        """The row as a document, or None after the ledger has been told why not."""
+        """The row as a document, or None after the ledger has been told why not.
+
+        In a retry pass (`failure` is not None) rows of which nothing failed are none, and nobody is told.
+        """
         position = f"{unit.file.name}:{unit.start + offset}"
         self._rows += 1
+        if failure is NOTHING_FAILED and isinstance(row, BadRow):
+            return None
         if isinstance(row, BadRow):
             self._judge(unit, row)
             chunk.refuse_row(place, Refusal(row.reason, id=position, raw=row.raw))
             return None
         if not all(where(row) for where in self.where):
-            chunk.exclude()
+            if failure is None:
+                chunk.exclude()
             return None
         document_id = self._id(row, position)
         while document_id in ids:
             document_id = f"{document_id}#{unit.start + offset}"
         ids.add(document_id)
+        if failure is NOTHING_FAILED:  # it only takes its id
+            return None
         text = row.get(self.text_column)
         if not isinstance(text, str) or not text.strip():
             reason = "no_text" if text is None else "empty_text" if isinstance(text, str) else "text_is_no_string"
@@ -166,7 +196,11 @@ class ReadUnits(PipelineStep):
         metadata = {key: row[name] for name, key in self.columns.items() if name in row}
         if self.source_dataset is not None:
             metadata["source_dataset"] = self.source_dataset
-        metadata[LINEAGE] = chunk.hand_out(place, document_id)
+        metadata[LINEAGE] = lineage = chunk.hand_out(place, document_id)
+        if failure is not None:
+            chunk.retry(lineage, failure)
+            if failure.samples:
+                metadata[RETRIED] = list(failure.samples)
         return Document(text=text, id=document_id, metadata=metadata)
 
     def _judge(self, unit: Unit, row: BadRow) -> None:

@@ -29,6 +29,7 @@ class RunRecord:
         pins: names resolved at the first launch (commit hashes of dataset and model) that later launches use.
         passes: names of the formats of each pass.
         config: the first launch's options, for people.
+        retries: by number of a pass that asks again about what failed, the pass in which it failed.
         id: stands in the state folder, too, so that output and state can not be mixed up.
     """
 
@@ -37,9 +38,16 @@ class RunRecord:
     pins: dict[str, Any]
     passes: list[list[str]]
     config: dict[str, Any]
+    retries: dict[int, int] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     finemill: str = field(default_factory=lambda: version("finemill"))
+
+    def first_pass(self, number: int) -> bool:
+        """Whether a pass is the first one, whose documents are those of the run, or tries again what failed in it."""
+        while number in self.retries:
+            number = self.retries[number]
+        return number == 0
 
 
 def load_run(folder: RunFolder) -> RunRecord | None:
@@ -57,14 +65,33 @@ def load_run(folder: RunFolder) -> RunRecord | None:
         raise RunError(f"{folder.output}/run.yaml cannot be read: {error}") from error
 
 
+def save_run(folder: RunFolder, record: RunRecord) -> None:
+    """Write `run.yaml`.
+
+    Raises:
+        RunError: the output cannot be written.
+    """
+    folder.write_output("run.yaml", yaml.safe_dump(asdict(record), sort_keys=False, allow_unicode=True).encode())
+
+
 def begin_run(
     folder: RunFolder,
     fingerprint: Mapping[str, Any],
     formats: Mapping[str, str],
     pins: Mapping[str, Any],
     config: Mapping[str, Any],
+    partly: bool = False,
 ) -> RunRecord:
     """Create the run's record, or hold this launch against it; new formats are added as a pass.
+
+    Args:
+        folder: the run folder.
+        fingerprint: as in `RunRecord`, and so are `formats`, `pins` and `config`.
+        formats: what this launch makes.
+        pins: used only when the record is created.
+        config: likewise.
+        partly: whether the run may have further formats, which others have added and make; their passes are empty in
+            the record that is returned.
 
     Raises:
         RunError: the run is another one; the message lists what differs.
@@ -76,13 +103,14 @@ def begin_run(
         record = RunRecord(dict(fingerprint), dict(formats), dict(pins), [], dict(config))
         added = list(formats)
     else:
-        _compare(folder, record, fingerprint, formats)
+        _compare(folder, record, fingerprint, formats, partly)
         added = [name for name in formats if name not in record.formats]
     if added:
         record.formats.update({name: formats[name] for name in added})
         record.passes.append(added)
-        content = yaml.safe_dump(asdict(record), sort_keys=False, allow_unicode=True)
-        folder.write_output("run.yaml", content.encode())
+        save_run(folder, record)
+    if partly:
+        record.passes = [names if set(names) <= set(formats) else [] for names in record.passes]
     if not marked:
         write_atomically(folder.state / "run", f"{record.id} {folder.output}\n".encode())
     return record
@@ -107,7 +135,9 @@ def _check_state(folder: RunFolder, record: RunRecord | None) -> bool:
     return bool(mark)
 
 
-def _compare(folder: RunFolder, record: RunRecord, fingerprint: Mapping[str, Any], formats: Mapping[str, str]) -> None:
+def _compare(
+    folder: RunFolder, record: RunRecord, fingerprint: Mapping[str, Any], formats: Mapping[str, str], partly: bool
+) -> None:
     differences = [
         f"{name}: {record.fingerprint.get(name)!r} there, {fingerprint.get(name)!r} now"
         for name in dict.fromkeys([*record.fingerprint, *fingerprint])
@@ -119,7 +149,7 @@ def _compare(folder: RunFolder, record: RunRecord, fingerprint: Mapping[str, Any
         if record.formats.get(name, formats[name]) != formats[name]
     ]
     missing = [name for name in record.formats if name not in formats]
-    if missing:
+    if missing and not partly:
         differences.append(f"formats {', '.join(missing)} are part of the run and not asked for now")
     if differences:
         raise RunError(

@@ -51,7 +51,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
         for file in commit.files:
             if file.diversity is not None:
                 diversity.setdefault(file.path.split("/")[1], FormatDiversity()).add(file.path, file.diversity)
-        if not commit.chunk.startswith("p"):
+        if record.first_pass(folder.pass_of(commit.chunk)):
             first.add(commit.tally)
         launch = bisect_right(launches, commit.at) - 1
         last_commit[launch] = max(last_commit.get(launch, 0.0), commit.at)

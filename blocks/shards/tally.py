@@ -10,6 +10,26 @@ from blocks.shards.folder import RunError
 
 
 @dataclass
+class Retried:
+    """What a retry pass has tried again: it no longer counts as failed where it did.
+
+    Args:
+        documents: that failed as a whole, by reason.
+        samples: that failed, by format and reason.
+        partly: documents that they are of.
+    """
+
+    documents: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, Counter[str]] = field(default_factory=dict)
+    partly: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        samples = {name: dict(reasons) for name, reasons in self.samples.items()}
+        return {"documents": dict(self.documents), "samples": samples, "partly": self.partly}
+
+
+@dataclass
 class Tally:
     """Counts of a chunk (or of many); `documents` and `samples` are the two balances."""
 
@@ -23,6 +43,7 @@ class Tally:
     written: Counter[str] = field(default_factory=Counter)
     sample_refusals: dict[str, dict[str, Counter[str]]] = field(default_factory=lambda: {"rejected": {}, "failed": {}})
     numbers: Counter[str] = field(default_factory=Counter)
+    retried: Retried | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -31,18 +52,19 @@ class Tally:
                 "read": self.read,
                 "done": self.done,
                 "excluded": self.excluded,
-                **{kind: dict(sorted(reasons.items())) for kind, reasons in self.document_refusals.items()},
+                **{kind: _sorted(reasons) for kind, reasons in self.document_refusals.items()},
             },
             "samples": {
                 # Samples that a further step turned into those of another format leave a zero behind.
                 "requested": {name: count for name, count in sorted(self.requested.items()) if count},
                 "written": dict(sorted(self.written.items())),
                 **{
-                    kind: {name: dict(sorted(reasons.items())) for name, reasons in sorted(formats.items())}
+                    kind: {name: _sorted(reasons) for name, reasons in sorted(formats.items()) if +reasons}
                     for kind, formats in self.sample_refusals.items()
                 },
             },
             "numbers": dict(sorted(self.numbers.items())),
+            **({"retried": self.retried.as_dict()} if self.retried else {}),
         }
 
     def add(self, other: dict[str, Any]) -> None:
@@ -58,6 +80,22 @@ class Tally:
             self.document_refusals[kind].update(documents[kind])
             for name, reasons in samples[kind].items():
                 self.sample_refusals[kind].setdefault(name, Counter()).update(reasons)
+        if retried := other.get("retried"):
+            self._take_back(retried)
+
+    def _take_back(self, retried: dict[str, Any]) -> None:
+        """Uncount what was counted as failed and has been tried again."""
+        self.document_refusals["failed"].subtract(retried["documents"])
+        self.read -= sum(retried["documents"].values()) + retried["partly"]
+        self.done -= retried["partly"]
+        for name, reasons in retried["samples"].items():
+            self.sample_refusals["failed"].setdefault(name, Counter()).subtract(reasons)
+            self.requested[name] -= sum(reasons.values())
+
+    def refused(self, kind: str) -> int:
+        """Documents and samples that were rejected or failed, by `kind`."""
+        samples = self.sample_refusals[kind].values()
+        return self.document_refusals[kind].total() + sum(reasons.total() for reasons in samples)
 
     def check(self) -> None:
         """Hold both balances against each other.
@@ -82,3 +120,8 @@ class Tally:
                     f"{self.written[name]} + rejected {rejected} + failed {failed}; does a step between reader and "
                     f"commit change metadata['format'] or copy documents?"
                 )
+
+
+def _sorted(reasons: Counter[str]) -> dict[str, int]:
+    """Counts by name, without those that retries have taken back to zero."""
+    return {reason: count for reason, count in sorted(reasons.items()) if count}

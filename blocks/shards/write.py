@@ -171,8 +171,10 @@ class _ChunkWriter:
         meter.add(chunks=1)
 
     def _shard(self, folder: str, schema: pa.Schema) -> Shard:
-        # Passes have formats of their own, so only what all formats share needs the pass in its name.
-        stem = self.chunk.name if folder == "rejected" else self.chunk.name.removeprefix(self.folder.prefix)
+        # Passes have formats of their own, so only what all formats share needs the pass in its name; and retries, that
+        # add to the formats of another pass.
+        shared = folder == "rejected" or self.folder.retries is not None
+        stem = self.chunk.name if shared else self.chunk.name.removeprefix(self.folder.prefix)
         path = f"{folder}/{stem}.{self.file_format}"
         shard = self._files[path] = open_shard(self.staging.file(path), schema, self.file_format)
         return shard

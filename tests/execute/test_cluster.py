@@ -52,6 +52,13 @@ def test_what_is_not_given_is_not_asked_for_and_the_users_value_wins(tmp_path):
         ("a: [", "--cluster"),
         ("warning: 60", "more than 60 seconds"),
         ("time: 24:00:00", "in quotes"),
+        ("jobs: many", "jobs must be a whole number, not 'many'"),
+        ("jobs: true", "jobs must be a whole number"),
+        ("memory: 200", "memory must be text"),
+        ("rate: fast", "rate must be a number"),
+        ("requeue: 'no'", "requeue must be true or false"),
+        ("sbatch: exclusive", "sbatch must be a mapping"),
+        ("gpus: null", "gpus must be a whole number"),
     ],
 )
 def test_a_profile_that_cannot_be_used(tmp_path, content, message):

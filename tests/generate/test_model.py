@@ -44,6 +44,18 @@ def test_a_local_folder(folder: Path) -> None:
     assert choose_model("vllm", str(folder), None, context=512).context == 512
 
 
+def test_a_large_model_may_take_longer_to_start(folder: Path) -> None:
+    def seconds(**options: float) -> float:
+        server = choose_model("vllm", str(folder), None, server_options=options).server
+        assert server is not None
+        return server.start_timeout
+
+    assert seconds() == 1800
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 140_000_000_000}}))
+    assert 4000 < seconds() < 6000
+    assert seconds(start_timeout=60) == 60
+
+
 def test_a_pin_changes_with_the_model(folder: Path) -> None:
     seen = {pin_model(str(folder), None)}
     assert {pin_model(str(folder), None)} == seen

@@ -30,6 +30,7 @@ from tests.conftest import (
     write_parquet,
 )
 from tests.generate.small_tokenizers import make_tokenizer
+from tests.pipelines.test_judge import judge
 from tests.slurm import Slurm
 
 
@@ -165,6 +166,60 @@ def test_the_time_limit_comes(slurm, submit, start_mock, tmp_path):
     slurm.wait(lambda: len(mock.requests()) > asked, "second life", 90)
     slurm.run("scancel", job)
     slurm.wait(lambda: not slurm.queue(job), "end")
+
+
+def test_killed_at_its_time_limit_and_resumed(slurm, submit, start_mock, tmp_path):
+    """Without a warning: `signal` of the profile is taken away. Slurm looks at limits every half minute."""
+    mock = start_mock("--latency", "1")
+    job = submit(mock, "--max-in-flight", 1, jobs=1, time="00:01:00", sbatch={"signal": None})
+    slurm.wait(lambda: not slurm.queue(job), "time limit", 150)
+    assert "TIMEOUT" in slurm.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T")
+    run = tmp_path / "run"
+    asked = len(mock.requests())
+    assert 20 < asked < 110
+    assert "No job is at work" in status(run)
+    submit(mock, "--max-in-flight", 20)
+    slurm.wait(lambda: not slurm.queue(), "end")
+    each_once(run)
+    assert len(mock.requests()) <= 120 + 1, "what was answered was asked again"
+
+
+def test_one_run_waits_for_another(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "0.3")
+    run, judged = tmp_path / "run", tmp_path / "judged"
+    profile = tmp_path / "cluster.yaml"
+    arguments = ["--input", run / "shards", "--output", judged, "--rubric", "format", "--cluster", profile]
+    profile.write_text("jobs: 1")
+    early = judge(mock, *arguments, "--after", run)
+    assert early.returncode == 1 and "there is no run" in early.stdout
+    job = submit(mock, "--max-in-flight", 4)
+    put_off = judge(mock, *arguments, "--after", run)
+    assert put_off.returncode == 0 and f"which waits for {job}" in put_off.stdout, put_off.stdout
+    assert not judged.exists()
+    slurm.wait(lambda: not slurm.queue(), "end", 120)
+    each_once(run)
+    assert "submitted job" in (run / "state" / "followers" / "0001" / "job.log").read_text()
+    assert Counter(row["id"] for row in samples(judged)) == Counter(row["id"] for row in samples(run))
+    done = judge(mock, *arguments, "--after", run)
+    assert done.returncode == 0 and "there is nothing to submit" in done.stdout
+
+
+def test_what_failed_is_submitted_again(slurm, submit, start_mock, tmp_path):
+    mended = tmp_path / "mended"
+    mock = start_mock("--mended", str(mended))
+    rows = [
+        {**row, "text": f"{row['text']} {'MOCK-BROKEN' if i % 6 == 0 else ''}"} for i, row in enumerate(documents(60))
+    ]
+    write_parquet(tmp_path / "in.parquet", rows, row_group_size=5)
+    run = tmp_path / "run"
+    job = submit(mock, "--max-failure-rate", 1)
+    slurm.wait(lambda: not slurm.queue(job), "end", 90)
+    assert 3 < sum(summary(run)["failed"].values()) < 20
+    mended.touch()
+    assert "submitted job" in status(run, "retry-failed")
+    slurm.wait(lambda: not slurm.queue(), "end")
+    each_once(run)
+    assert summary(run)["failed"] == {}
 
 
 def test_a_node_daemon_is_killed_and_started_again(slurm, submit, start_mock, tmp_path):

@@ -79,9 +79,9 @@ class Sentence(NamedTuple):
     Args:
         text: the whole of it, with its full stop.
         lead: what stands before the subject, "In 1990," or nothing.
-        subject: as it stands in `text`.
+        subject: as it stands in `text`; empty, like `verb`, where the sentence was not taken apart.
         verb: its first verb.
-        rest: what follows the verb, without the full stop.
+        rest: what follows the verb, or all of the sentence, without the full stop.
         kind: what it states.
         year: the first year it names, or nothing.
         name: the subject as it stands within a question.
