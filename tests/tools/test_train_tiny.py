@@ -22,7 +22,8 @@ SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u", "a
 
 def document(number: int) -> str:
     dice = random.Random(number)
-    names = ["".join(dice.choices(SYLLABLES, k=3)).capitalize() for _ in range(40)]
+    rare = ["".join(dice.choices(SYLLABLES, k=3)).capitalize() for _ in range(20)]
+    names = rare + ["".join(dice.choices(SYLLABLES[:32], k=2)).capitalize() for _ in range(20)]
     return " ".join(f"{name} has {dice.randint(2, 999)} houses." for name in names)
 
 
@@ -101,6 +102,8 @@ def data_id(examples: Examples, token: str) -> int:
 def test_tokenizer_gives_every_text_back_and_splits_numbers(examples):
     for text in ("In 1991,  Zoë paid 39.50 € — “東京”\n\n| a | b |\n", " a\tb\u00a0c", "🙂"):
         assert examples.tokenizer.decode(examples.tokenizer.encode(text).ids) == text
+    pieces = [examples.tokenizer.encode(text).tokens for text in (" Theologians", "Theologians")]
+    assert pieces[0] == ["▁", *pieces[1]], "a word is copied piece by piece from the beginning of a line, too"
     vocabulary = examples.tokenizer.get_vocab()
     assert len(vocabulary) == VOCABULARY
     assert not [name for name in vocabulary if sum(c.isdigit() for c in name) > 1 and not name.startswith("<0x")]
