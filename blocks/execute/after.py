@@ -43,7 +43,8 @@ def waits_for(before: str | None, options: Mapping[str, Any], console: Console) 
     if record is None:
         raise RunError(f"--after {before}: there is no run")
     units = load_plan(folder.state / "plan.jsonl")
-    if not any(any(pending_units(folder.for_pass(number), units)) for number in range(len(record.passes))):
+    passes = (record.seen_by(folder, number) for number in range(len(record.passes)))
+    if not any(any(pending_units(one, units)) for one in passes):
         return False
     if options["cluster"] is None:
         raise RunError(f"--after {before}: the run is not complete; only with --cluster a job can wait for it")

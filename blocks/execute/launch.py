@@ -75,7 +75,7 @@ class Launch:
             passes, others = [], False
             leased = {lease["unit"] for lease in live_leases(self.folder)} if self.folder.shared else set()
             for number, formats in self._passes():
-                folder = self.folder.for_pass(number, self.record.retries.get(number))
+                folder = self.record.seen_by(self.folder, number)
                 pending = list(pending_units(folder, self.units))
                 # Of a unit that was not counted nobody knows; then the display shows no total either.
                 self._rows_left[number] = sum((unit.rows or 0) - len(done) * self.chunk_size for unit, done in pending)
@@ -102,7 +102,8 @@ class Launch:
     @property
     def units_left(self) -> int:
         """Units that are not committed in some pass, whoever is at work on them."""
-        return max(len(list(pending_units(self.folder.for_pass(n), self.units))) for n, _ in self._passes())
+        passes = (self.record.seen_by(self.folder, number) for number, _ in self._passes())
+        return max(len(list(pending_units(folder, self.units))) for folder in passes)
 
     def _passes(self) -> Iterator[tuple[int, list[str]]]:
         """Numbers and formats of the passes that are this launch's; see `partly` of `begin_run`."""
@@ -114,7 +115,8 @@ class Launch:
         Raises:
             RunError: the run is not complete.
         """
-        pending = [n for n in range(len(self.record.passes)) if any(pending_units(self.folder.for_pass(n), self.units))]
+        passes = {number: self.record.seen_by(self.folder, number) for number in range(len(self.record.passes))}
+        pending = [number for number, folder in passes.items() if any(pending_units(folder, self.units))]
         if any(number not in self.record.retries for number in pending):
             raise RunError("this run is not complete: go on with it first, without --retry-failed")
         if pending:

@@ -127,7 +127,7 @@ class Watch:
         units = load_plan(self.folder.state / "plan.jsonl")
         for commit in load_commits(self.folder, known=self._commits):
             self._commits[commit.chunk] = commit
-        passes = [self.folder.for_pass(number) for number in range(len(record.passes))]
+        passes = [record.seen_by(self.folder, number) for number in range(len(record.passes))]
         left = sum(len(list(pending_units(one, units))) for one in passes)
         jobs = find_jobs(self.folder)
         counts: Counter[str] = Counter()

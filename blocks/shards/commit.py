@@ -173,7 +173,7 @@ def pending_units(folder: RunFolder, units: Iterable[Unit]) -> Iterator[tuple[Un
         committed, finished = committed_chunks(folder), finding.result()
     for unit in units:
         done = committed.get(unit.number, set())
-        if unit.number in finished:
+        if unit.number in finished or (folder.retries is not None and unit.number >= folder.retries.units):
             continue
         # Its worker may have died between committing the last chunk and saying so.
         whole = bool(done) and done == set(range(len(done)))

@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -46,6 +47,19 @@ class TakenOver(RunError):
     """Another process works on this one's unit, since it was thought to be gone; its task begins anew."""
 
 
+class Retry(NamedTuple):
+    """What a retry pass asks about again.
+
+    Args:
+        passes: the pass in which it failed and the former retries of that, newest first; what counts of a unit is the
+            first of them that has commits of it.
+        units: the units of the plan when the retry began; later ones are none of its business.
+    """
+
+    passes: tuple[int, ...]
+    units: int
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run's folder, as a small picklable value.
@@ -55,14 +69,14 @@ class RunFolder:
         state: a folder on a POSIX file system that all workers of the run share.
         pass_number: which pass over the plan this is; 0 is the first, formats that are added later get their own.
         shared: whether other launches may work on the run at the same time; units are leased then.
-        retries: the pass whose failures this one asks about again, see `blocks.shards.retry`.
+        retries: what this pass asks about again, if it is one that does; see `blocks.shards.retry`.
     """
 
     output: str
     state: Path
     pass_number: int = 0
     shared: bool = False
-    retries: int | None = None
+    retries: Retry | None = None
 
     @classmethod
     def at(cls, output: str, state: str | Path | None = None) -> RunFolder:
@@ -87,7 +101,7 @@ class RunFolder:
             raise RunError(f"--output {output} is not a local folder: give --state, a local or shared folder")
         return cls(output, Path(state).absolute())
 
-    def for_pass(self, number: int, retries: int | None = None) -> RunFolder:
+    def for_pass(self, number: int, retries: Retry | None = None) -> RunFolder:
         """The same run, seen by pass `number`."""
         return replace(self, pass_number=number, retries=retries)
 

@@ -12,6 +12,7 @@ with one fdatasync, so that the event loop never touches the disk and an answer 
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import os
 import threading
@@ -93,13 +94,18 @@ class Syncer:
                     data = data[os.write(file.fileno(), data) :]
                 os.fdatasync(file.fileno())
             except OSError as error:
-                self._error = error
+                self._note(error)
         for file, line in batch:
             if line is None:
                 try:
                     file.close()
                 except OSError as error:  # network file systems report a full disk as late as here
-                    self._error = error
+                    self._note(error)
+
+    def _note(self, error: OSError) -> None:
+        # On NFS so is a file called that another node has deleted, after it took the unit over and committed the chunk.
+        if error.errno != errno.ESTALE:
+            self._error = error
 
 
 _syncer: Syncer | None = None
@@ -136,6 +142,7 @@ class Journal:
     def __init__(self, path: Path, patience: float = 20.0, leased: bool = False) -> None:
         self.path = path
         self._file = _open_alone(path, 2.0 if leased else patience, leased)
+        self._inode = os.fstat(self._file.fileno()).st_ino
         self._places: dict[bytes, int] = {}  # key → offset and length of the JSON, in one integer
         self._replay()
 
@@ -189,7 +196,7 @@ class Journal:
     def discard(self) -> None:
         """Delete the journal: its chunk is committed."""
         with suppress(FileNotFoundError):
-            if self.path.stat().st_ino == os.fstat(self._file.fileno()).st_ino:  # it may have been taken over
+            if self.path.stat().st_ino == self._inode:  # it may have been taken over
                 self.path.unlink()
         self.close()
 

@@ -86,7 +86,8 @@ class ReadUnits(PipelineStep):
         units = load_plan(self.folder.state / "plan.jsonl")
         self._rows = self._unreadable = 0
         if self.folder.retries is not None:
-            self._committed_before = committed_chunks(self.folder.for_pass(self.folder.retries))
+            before = (self.folder.for_pass(number) for number in self.folder.retries.passes)
+            self._committed_before = [(folder, committed_chunks(folder)) for folder in before]
         with stream_of(self.name):
             if self.folder.shared:
                 yield from self._read_leased(units)
@@ -112,7 +113,7 @@ class ReadUnits(PipelineStep):
     def _read_unit(self, unit: Unit, done: set[int], leases: Leases | None = None) -> Iterator[Document]:
         failures = None
         if self.folder.retries is not None:
-            failures = failures_of(self.folder, unit.number, self._committed_before.get(unit.number, ()))
+            failures = failures_of(unit.number, self._committed_before)
             if not failures:
                 mark_finished(self.folder, unit.number)
                 if leases is not None:

@@ -8,8 +8,7 @@ balances stay.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import fsspec
@@ -24,23 +23,24 @@ from blocks.shards.run import RunRecord, save_run
 from blocks.shards.tally import Tally
 
 
-def failures_of(folder: RunFolder, unit: int, chunks: Iterable[int]) -> dict[tuple[int, int], Failure]:
-    """What failed of a unit in the pass that `folder` retries, by number of the chunk and place of the row in it.
+def failures_of(
+    unit: int, passes: Iterable[tuple[RunFolder, Mapping[int, Iterable[int]]]]
+) -> dict[tuple[int, int], Failure]:
+    """What has failed of a unit until now, by number of the chunk and place of the row in it.
 
     Args:
-        folder: the run as the retry pass sees it.
         unit: the unit's number.
-        chunks: its committed chunks in the pass before.
+        passes: as in `Retry`, each as it sees the run, with the committed chunks of its units.
 
     Raises:
         RunError: `rejected/` is gone.
     """
-    assert folder.retries is not None
-    before = folder.for_pass(folder.retries)
     found: dict[tuple[int, int], Failure] = {}
+    folder, chunks = next(((one, committed[unit]) for one, committed in passes if unit in committed), (None, ()))
     for k in chunks:
-        commit = load_commit(commit_path(before, before.chunk_name(unit, k)))
-        for row in _failed_rows(before, commit):
+        assert folder is not None
+        commit = load_commit(commit_path(folder, folder.chunk_name(unit, k)))
+        for row in _failed_rows(folder, commit):
             place, _, child = row["lineage"].partition(":")[2].partition("/")
             failure = found.setdefault((k, int(place)), Failure("", {}))
             if row["format"] is None and not child:
@@ -51,35 +51,34 @@ def failures_of(folder: RunFolder, unit: int, chunks: Iterable[int]) -> dict[tup
 
 
 def begin_retry(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> int:
-    """Add to a complete run a retry pass for each pass in which something failed.
+    """Add to a complete run a retry pass for each pass of which something has failed until now.
 
     Returns:
-        How many documents and samples failed.
+        How many documents and samples that is.
 
     Raises:
         RunError: the output cannot be written.
     """
-    failed = Counter[int]()
-    where: dict[int, set[int]] = {}
+    failed: dict[tuple[int, int], dict[int, int]] = {}  # by first pass and unit, in each of its passes
     for commit in load_commits(folder):
         number = folder.pass_of(commit.chunk)
-        if count := failures_in(commit):
-            failed[number] += count
-            where.setdefault(number, set()).add(commit.unit)
-    retried = set(record.retries.values())
-    latest = [number for number in range(len(record.passes)) if number not in retried and failed[number]]
-    if not latest:
+        counts = failed.setdefault((record.root(number), commit.unit), {})
+        counts[number] = counts.get(number, 0) + failures_in(commit)
+    left = {key: counts[max(counts)] for key, counts in failed.items() if counts[max(counts)]}
+    roots = sorted({root for root, _ in left})
+    if not roots:
         return 0
-    for number in latest:
-        record.retries[len(record.passes)] = number
-        record.passes.append(record.passes[number])
+    first = len(record.passes)
+    for root in roots:
+        record.retries[len(record.passes)] = {"of": root, "units": len(units)}
+        record.passes.append(record.passes[root])
     save_run(folder, record)
     # Spares launches from looking into them.
-    for number, before in record.retries.items():
-        for unit in units if before in latest else ():
-            if unit.number not in where[before]:
+    for number, root in enumerate(roots, first):
+        for unit in units:
+            if (root, unit.number) not in left:
                 mark_finished(folder.for_pass(number), unit.number)
-    return sum(failed[number] for number in latest)
+    return sum(left.values())
 
 
 def failures_in(commit: Commit) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from blocks.shards.folder import RunError, RunFolder, write_atomically
+from blocks.shards.folder import Retry, RunError, RunFolder, write_atomically
 
 
 @dataclass
@@ -29,7 +29,8 @@ class RunRecord:
         pins: names resolved at the first launch (commit hashes of dataset and model) that later launches use.
         passes: names of the formats of each pass.
         config: the first launch's options, for people.
-        retries: by number of a pass that asks again about what failed, the pass in which it failed.
+        retries: by number of a pass that asks again about what failed: `of`, the pass in which it failed, and `units`,
+            how many the plan had then.
         id: stands in the state folder, too, so that output and state can not be mixed up.
     """
 
@@ -38,16 +39,25 @@ class RunRecord:
     pins: dict[str, Any]
     passes: list[list[str]]
     config: dict[str, Any]
-    retries: dict[int, int] = field(default_factory=dict)
+    retries: dict[int, dict[str, int]] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     finemill: str = field(default_factory=lambda: version("finemill"))
 
-    def first_pass(self, number: int) -> bool:
-        """Whether a pass is the first one, whose documents are those of the run, or tries again what failed in it."""
-        while number in self.retries:
-            number = self.retries[number]
-        return number == 0
+    def root(self, number: int) -> int:
+        """The pass whose formats a pass makes: itself, or the one whose failures it tries again."""
+        return self.retries[number]["of"] if number in self.retries else number
+
+    def chain(self, root: int) -> list[int]:
+        """A pass and all its retries, newest first."""
+        return [*sorted((n for n in self.retries if self.root(n) == root), reverse=True), root]
+
+    def seen_by(self, folder: RunFolder, number: int) -> RunFolder:
+        """The run as pass `number` sees it."""
+        if number not in self.retries:
+            return folder.for_pass(number)
+        passes = tuple(one for one in self.chain(self.root(number)) if one < number)
+        return folder.for_pass(number, Retry(passes, self.retries[number]["units"]))
 
 
 def load_run(folder: RunFolder) -> RunRecord | None:

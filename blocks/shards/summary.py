@@ -51,7 +51,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
         for file in commit.files:
             if file.diversity is not None:
                 diversity.setdefault(file.path.split("/")[1], FormatDiversity()).add(file.path, file.diversity)
-        if record.first_pass(folder.pass_of(commit.chunk)):
+        if record.root(folder.pass_of(commit.chunk)) == 0:
             first.add(commit.tally)
         launch = bisect_right(launches, commit.at) - 1
         last_commit[launch] = max(last_commit.get(launch, 0.0), commit.at)
@@ -60,7 +60,7 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
     documents, samples = first.as_dict()["documents"], total.as_dict()["samples"]
     tokens = total.numbers["completion_tokens"]
     summary: dict[str, Any] = {
-        "complete": all(not any(pending_units(folder.for_pass(n), units)) for n in range(len(record.passes))),
+        "complete": not any(any(pending_units(record.seen_by(folder, n), units)) for n in range(len(record.passes))),
         "read": documents["read"],
         "done": documents["done"],
         "written": samples["written"],

@@ -148,7 +148,7 @@ def test_what_a_job_gets(folder, tmp_path):
 
 def test_a_refusal_of_sbatch_leaves_nothing(folder, tmp_path):
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho no such partition >&2\nexit 1\n")
-    with pytest.raises(RunError, match="sbatch refused the jobs: no such partition"):
+    with pytest.raises(RunError, match="sbatch refused the job: no such partition"):
         submit(Cluster(preflight=False), folder, OPTIONS, None, 2)
     assert not list((folder.state / "launches").iterdir())
     with pytest.raises(RunError, match="was never submitted"):

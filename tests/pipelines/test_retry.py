@@ -129,3 +129,24 @@ def test_judgements_are_retried_as_whole_documents(tmp_path, corpus, breaking):
     assert done.returncode == 0, done.stdout
     assert summary(judged)["failed"] == {} and summary(judged)["read"] == summary(judged)["done"] == 50
     assert sorted(row["id"] for row in samples(judged)) == sorted(f"doc-{i}" for i in range(50))
+
+
+def test_a_run_that_grows_after_a_retry_can_be_retried_again(tmp_path, breaking):
+    server, mend = breaking
+    run = tmp_path / "run"
+    rows = [
+        {**row, "text": f"{row['text']} MOCK-BROKEN-ALL"} if i % 8 == 0 else row for i, row in enumerate(documents(32))
+    ]
+    write_jsonl(tmp_path / "in" / "a.jsonl", rows[:16])
+    common = options(tmp_path / "in", run, server, "--formats", "faq")
+    assert finephrase(*common).returncode == 0
+    assert finephrase(*common, "--retry-failed").returncode == 0
+    assert summary(run)["failed"] == {"malformed_answer": 2}
+    write_jsonl(tmp_path / "in" / "b.jsonl", rows[16:])
+    assert finephrase(*common).returncode == 0
+    assert summary(run)["failed"] == {"malformed_answer": 4} and summary(run)["complete"]
+    mend()
+    done = finephrase(*common, "--retry-failed")
+    assert "4 document(s) and sample(s) failed; they are asked for again" in done.stdout
+    assert summary(run)["failed"] == {} and summary(run)["written"] == {"faq": 32}
+    assert len({row["id"] for row in samples(run)}) == len(samples(run)) == 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -198,6 +199,21 @@ def test_a_full_disk_stops_the_run_at_the_next_answer_and_at_commit(tmp_path, mo
         journal.put(key(2), {"text": "y"})
     with pytest.raises(RunError, match="cannot write the journal"):
         journal.check()
+    monkeypatch.undo()
+
+
+def test_a_journal_that_another_node_deleted_on_nfs_is_no_broken_disk(tmp_path, monkeypatch, own_syncer):
+    journal = Journal(tmp_path / "j")
+    journal.path.unlink()
+
+    def stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(module.os, "fdatasync", stale)
+    journal.put(key(1), {"text": "x"})
+    syncer().flush(10)
+    journal.check()
+    journal.discard()
     monkeypatch.undo()
 
 
