@@ -78,6 +78,11 @@ class ParquetShard(Shard):
             path, schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
         )
 
+    def add_batch(self, batch: pa.RecordBatch) -> None:
+        """Add rows of another shard; not together with `add`."""
+        self.rows += batch.num_rows
+        self._writer.write_batch(batch)
+
     def _write(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch)
 

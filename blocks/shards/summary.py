@@ -26,8 +26,8 @@ def log_launch(folder: RunFolder) -> None:
         file.write(orjson.dumps({"at": time.time()}) + b"\n")
 
 
-def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> dict[str, Any]:
-    """Count the run and write `summary.json`.
+def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit], write: bool = True) -> dict[str, Any]:
+    """Count the run and write `summary.json`, unless `write` is False.
 
     Documents are counted in the first pass (later passes read the same ones), samples and tokens in all of them.
 
@@ -83,7 +83,8 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
         "samples": samples,
     }
     summary["alarms"] = find_alarms(summary)
-    folder.write_output("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+    if write:
+        folder.write_output("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     return summary
 
 

@@ -1,0 +1,221 @@
+"""The dataset card: what is in the repository, how it was made, how to load it.
+
+Its numbers come from what was counted when the files were made and from the run's commit records; none is estimated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import yaml
+
+from blocks.execute.progress import duration
+from blocks.generate.prompts import load_prompts
+from blocks.publish.parts import Stored
+from blocks.shards.chunk import SOURCE
+from blocks.shards.run import RunRecord
+
+LOCAL = frozenset({"api_key_env", "cluster", "config", "endpoint", "output", "state", "server", "samples", "after"})
+"""Options that say where a run was, not what it made; a card does not tell them."""
+
+LONGEST_SAMPLE = 1500
+"""Characters of a sample that the card shows."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What only people know about a dataset.
+
+    Args:
+        license: of the documents, as the Hub names it (`odc-by`).
+        language: code of the texts' language.
+        title: of the card; the repository's name if empty.
+    """
+
+    license: str | None = None
+    language: str | None = None
+    title: str = ""
+
+
+def make_card(
+    repository: str,
+    record: RunRecord,
+    summary: Mapping[str, Any],
+    files: Mapping[str, Stored],
+    schema: pa.Schema | None,
+    shown: Sequence[Mapping[str, Any]],
+    about: About,
+) -> str:
+    """The README of a repository, front matter included.
+
+    Args:
+        repository: `org/name`.
+        record: what the run is.
+        summary: its counts, see `summarize`.
+        files: what is published, by path.
+        schema: of the files; None where it is not known (JSON Lines, or nothing is there yet).
+        shown: samples to show.
+        about: what only people know.
+    """
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    environment.filters |= {"thousands": lambda number: f"{number:,}", "fenced": fenced}
+    formats = _by_format(files)
+    known, changed = _prompts(record)
+    requested = sum(summary["samples"]["requested"].values())
+    body = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")).render(
+        title=about.title or repository.partition("/")[2],
+        repository=repository,
+        progress=_progress(summary),
+        complete=summary["complete"],
+        samples=sum(one["rows"] for one in formats),
+        formats=formats,
+        buckets=sorted({int(size) for one in formats for size in one["sizes"]}),
+        model=record.fingerprint.get("model") or "a model",
+        revision=record.fingerprint.get("model_revision"),
+        source=record.pins.get("input") or record.fingerprint.get("input") or "",
+        finemill=record.finemill,
+        recipe=yaml.safe_dump(_recipe(record), sort_keys=False, allow_unicode=True),
+        prompts=known,
+        changed=changed,
+        documents=summary["documents"],
+        requested=requested,
+        written=sum(summary["written"].values()),
+        reasons={**summary["rejected"], **summary["failed"]},
+        checks=summary["checks"],
+        alarms=summary["alarms"],
+        shown=shown,
+        license=about.license,
+        with_source=schema is not None and SOURCE in schema.names,
+    )
+    return f"---\n{_front_matter(repository, record, formats, schema, about)}---\n{body}"
+
+
+def fenced(text: str) -> str:
+    """A text as it stands, between fences longer than any in it."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    cut = text if len(text) <= LONGEST_SAMPLE else f"{text[:LONGEST_SAMPLE]} …"
+    return f"{'`' * (longest + 1)}text\n{cut}\n{'`' * (longest + 1)}"
+
+
+def _by_format(files: Mapping[str, Stored]) -> list[dict[str, Any]]:
+    found = []
+    for name, group in groupby(sorted(files.values(), key=lambda file: file["format"]), lambda file: file["format"]):
+        total: Counter[str] = Counter()
+        sizes: Counter[int] = Counter()
+        for file in group:
+            total.update(rows=file["rows"], words=file["words"], completion_tokens=file["completion_tokens"])
+            sizes.update({int(size): count for size, count in file["sizes"].items()})
+        found.append({"name": name, **total, "sizes": sizes})
+    buckets = sorted({size for one in found for size in one["sizes"]})
+    for one in found:
+        one["bars"] = " ".join(_bar(one["sizes"][size] / one["rows"]) for size in buckets)
+    return found
+
+
+def _bar(share: float) -> str:
+    """A share as one of eight blocks, so that a row of them is a little plot; a dot for nothing."""
+    return "·" if not share else "▁▂▃▄▅▆▇█"[min(7, int(share * 8))]
+
+
+def _progress(summary: Mapping[str, Any]) -> str:
+    if summary["complete"]:
+        return ""
+    rate = summary["read"] / summary["seconds"] * 3600 if summary["seconds"] else 0.0
+    return f"{summary['read']:,} documents read in {duration(summary['seconds'])} of work ({rate:,.0f} per hour)."
+
+
+def _prompts(record: RunRecord) -> tuple[list[Any], list[str]]:
+    """The prompts of the run that are still what they were, and the names of the others."""
+    options = record.config
+    if "formats" not in options:
+        return [], []
+    try:
+        prompts = load_prompts(options["formats"], options.get("prompt") or [], options.get("wordings") == "all")
+    except (OSError, ValueError):
+        return [], sorted(record.formats)
+    known = [prompt for prompt in prompts if prompt.hash in record.formats.get(prompt.name, "")]
+    return known, sorted(set(record.formats) - {prompt.name for prompt in known})
+
+
+def _recipe(record: RunRecord) -> dict[str, Any]:
+    shaping = {name: value for name, value in record.fingerprint.items() if value not in (None, [], {}, False)}
+    return {**{name: value for name, value in shaping.items() if name not in LOCAL}, "formats": record.formats}
+
+
+def _front_matter(
+    repository: str, record: RunRecord, formats: Sequence[Mapping[str, Any]], schema: pa.Schema | None, about: About
+) -> str:
+    rows = sum(one["rows"] for one in formats)
+    names = [one["name"] for one in formats]
+    patterns = {"all": [f"{name}/train-*" for name in names], **{name: [f"{name}/train-*"] for name in names}}
+    if "all" in names:
+        patterns.pop("all", None)
+    source = re.match(r"hf://datasets/([^/@]+/[^/@]+)", str(record.fingerprint.get("input")))
+    told: dict[str, Any] = {
+        "pretty_name": about.title or repository.partition("/")[2],
+        **({"license": about.license} if about.license else {}),
+        **({"language": [about.language]} if about.language else {}),
+        "annotations_creators": ["machine-generated"],
+        "task_categories": ["text-generation"],
+        "size_categories": [_size(rows)],
+        "tags": ["synthetic", "finemill"],
+        **({"source_datasets": [source[1]]} if source else {}),
+        "configs": [
+            {
+                "config_name": name,
+                "data_files": [{"split": "train", "path": paths}],
+                **({"default": True} if name == "all" else {}),
+            }
+            for name, paths in patterns.items()
+            if names
+        ],
+    }
+    if schema is not None and names:
+        features = [_feature(field.name, field.type) for field in schema]
+        told["dataset_info"] = [{"config_name": name, "features": features} for name in patterns]
+    return yaml.dump(told, Dumper=_Plain, sort_keys=False, allow_unicode=True)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what comes twice twice: not every reader of front matter knows references."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _feature(name: str, kind: pa.DataType) -> dict[str, Any]:
+    """A column as the Hub declares it in a card."""
+    if pa.types.is_list(kind):
+        inner = kind.value_type
+        if pa.types.is_struct(inner):
+            return {"name": name, "list": [_feature(field.name, field.type) for field in inner]}
+        return {"name": name, "list": _dtype(inner)}
+    if pa.types.is_struct(kind):
+        return {"name": name, "struct": [_feature(field.name, field.type) for field in kind]}
+    return {"name": name, "dtype": _dtype(kind)}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    return {"double": "float64", "float": "float32", "large_string": "string"}.get(str(kind), str(kind))
+
+
+def _size(rows: int) -> str:
+    names = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
+    return names[next((at for at, limit in enumerate(10**power for power in range(3, 10)) if rows < limit), 7)]
+
+
+def samples_to_show(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first sample of each format."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        name = str(row.get("format") or "documents")
+        found.setdefault(name, {"format": name, "source_id": row.get("source_id") or row["id"], "text": row["text"]})
+    return list(found.values())

@@ -1,0 +1,224 @@
+"""Which files a published dataset has: shards joined to files of a good size, along runs of chunks that do not move.
+
+Thousands of shards of a few megabytes are slow to list, to stream and to look at. So the shards of a format are joined,
+in the order of the plan, until a file has `TARGET` bytes. A file is due when all units up to its last chunk are
+finished; so what is in it depends on the run and not on when somebody published it. Only the last one of a pass may be
+smaller, and is due when the pass is complete.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, TypedDict
+
+import fsspec
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from blocks.shards.commit import load_commits, pending_units
+from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.plan import Unit
+from blocks.shards.run import RunRecord
+from blocks.shards.shard import BATCH_ROWS, ParquetShard
+
+TARGET = 256 << 20
+"""Bytes of a published file, about."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of the published dataset.
+
+    Args:
+        path: in the repository, such as `faq/train-00003.parquet`.
+        format: of its samples.
+        chunks: the first and the last chunk that it may have samples of.
+        shards: of the run, in their order.
+        rows: samples.
+        bytes: of the shards together.
+    """
+
+    path: str
+    format: str
+    chunks: tuple[str, str]
+    shards: tuple[str, ...]
+    rows: int
+    bytes: int
+
+
+class Measured(TypedDict):
+    """What a file holds.
+
+    Args:
+        rows: samples.
+        words: of all texts.
+        sizes: samples by the power of two at or below their words.
+        completion_tokens: of all samples, as far as the server counted.
+    """
+
+    rows: int
+    words: int
+    sizes: dict[str, int]
+    completion_tokens: int
+
+
+class Stored(Measured):
+    """What the list of published files says of one.
+
+    Args:
+        format: of its samples.
+        chunks: as in `Part`.
+        bytes: of the file.
+        sha256: of its content.
+    """
+
+    format: str
+    chunks: list[str]
+    bytes: int
+    sha256: str
+
+
+def measure(file: Path) -> Measured:
+    """Count what a file holds."""
+    rows = words = tokens = 0
+    sizes: Counter[int] = Counter()
+    for batch in _batches(file):
+        rows += batch.num_rows
+        counts = pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(batch["text"]))).to_numpy(False)
+        words += int(counts.sum())
+        sizes.update(1 << max(0, int(count).bit_length() - 1) for count in counts)
+        if "completion_tokens" in batch.schema.names:
+            tokens += pc.sum(batch["completion_tokens"]).as_py() or 0
+    return {
+        "rows": rows,
+        "words": words,
+        "sizes": {str(size): count for size, count in sorted(sizes.items())},
+        "completion_tokens": tokens,
+    }
+
+
+def _batches(file: Path) -> Iterator[pa.RecordBatch]:
+    if file.suffix == ".parquet":
+        parquet = pq.ParquetFile(file)
+        wanted = [name for name in ("text", "completion_tokens") if name in parquet.schema_arrow.names]
+        yield from parquet.iter_batches(BATCH_ROWS, columns=wanted)
+        return
+    with file.open("rb") as lines:
+        while some := list(islice(lines, BATCH_ROWS)):
+            rows = [orjson.loads(line) for line in some]
+            columns = {"text": pa.array([row["text"] for row in rows], pa.string())}
+            columns["completion_tokens"] = pa.array([row.get("completion_tokens") for row in rows], pa.int64())
+            yield pa.RecordBatch.from_pydict(columns)
+
+
+def due_parts(
+    folder: RunFolder, record: RunRecord, units: Sequence[Unit], published: Mapping[str, Stored], target: int = TARGET
+) -> tuple[list[Part], bool]:
+    """The files that can be published now and are not yet, and whether nothing else will ever come.
+
+    Args:
+        folder: the run.
+        record: what it is.
+        units: its plan.
+        published: what is published, by path, with `chunks`: the first and the last one.
+        target: bytes of a file.
+    """
+    shards: dict[int, dict[tuple[int, int], dict[str, tuple[str, int, int]]]] = {}
+    for commit in load_commits(folder):
+        found = {
+            file.path.split("/")[1]: (file.path, file.rows, file.bytes) for file in commit.files if _is_shard(file)
+        }
+        shards.setdefault(folder.pass_of(commit.chunk), {})[commit.unit, commit.k] = found
+    parts: list[Part] = []
+    complete = True
+    for number in range(len(record.passes)):
+        seen = record.seen_by(folder, number)
+        pending = {unit.number for unit, _ in pending_units(seen, units)}
+        complete = complete and not pending
+        finished = min(pending, default=len(units))
+        chunks = {at: found for at, found in sorted(shards.get(number, {}).items()) if at[0] < finished}
+        for name in sorted({name for found in chunks.values() for name in found}):
+            stem = f"{name}/train-{seen.prefix}"
+            there = {path: file["chunks"] for path, file in published.items() if path.startswith(stem)}
+            shards_of_name = {seen.chunk_name(*at): found[name] for at, found in chunks.items() if name in found}
+            free = (number for number in count() if not any(path.startswith(f"{stem}{number:05d}") for path in there))
+            for group in _groups(shards_of_name, list(there.values()), target, whole=not pending):
+                held = [shards_of_name[chunk] for chunk in group]
+                paths, rows, sizes = zip(*held, strict=True)
+                path = f"{stem}{next(free):05d}{Path(paths[0]).suffix}"
+                parts.append(Part(path, name, (group[0], group[-1]), paths, sum(rows), sum(sizes)))
+    return parts, complete
+
+
+def _is_shard(file: Any) -> bool:
+    return bool(file.path.startswith("shards/") and file.rows)
+
+
+def _groups(
+    shards: Mapping[str, tuple[str, int, int]], published: Sequence[Sequence[str]], target: int, whole: bool
+) -> Iterator[list[str]]:
+    """Runs of chunks of about `target` bytes between those that are published; the last one only if nothing follows."""
+    group: list[str] = []
+    size = 0
+    for chunk, (_, _, weight) in shards.items():
+        if any(first <= chunk <= last for first, last in published):
+            if group:
+                yield group
+            group, size = [], 0
+            continue
+        group.append(chunk)
+        size += weight
+        if size >= target:
+            yield group
+            group, size = [], 0
+    if group and whole:
+        yield group
+
+
+def join(folder: RunFolder, part: Part, target: Path) -> None:
+    """Write the samples of a part's shards to one file.
+
+    Raises:
+        RunError: a shard is gone, or the joined file has not the rows that the records say.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        rows = _join_parquet(folder, part, target) if target.suffix == ".parquet" else _join_lines(folder, part, target)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"a shard of {folder.output} that is committed is gone: {error}; nothing of it can be published"
+        ) from None
+    if rows != part.rows:
+        raise RunError(
+            f"{part.path} would have {rows:,} samples and the records say {part.rows:,}: shards were changed"
+        )
+
+
+def _join_parquet(folder: RunFolder, part: Part, target: Path) -> int:
+    writer: ParquetShard | None = None
+    for shard in part.shards:
+        with fsspec.open(f"{folder.output}/{shard}", "rb") as stream:
+            parquet = pq.ParquetFile(stream)
+            writer = writer or ParquetShard(target, parquet.schema_arrow)
+            for batch in parquet.iter_batches(BATCH_ROWS):
+                writer.add_batch(batch)
+    assert writer is not None, "a part has shards"
+    writer.close()
+    return writer.rows
+
+
+def _join_lines(folder: RunFolder, part: Part, target: Path) -> int:
+    rows = 0
+    with target.open("wb") as file:
+        for shard in part.shards:
+            with fsspec.open(f"{folder.output}/{shard}", "rb") as stream:
+                for line in stream:
+                    file.write(line)
+                    rows += 1
+    return rows

@@ -1,0 +1,201 @@
+"""The publisher: brings a run's committed shards to a dataset repository, in few commits, each file once.
+
+A commit holds some files, the list of all files that finemill has published there (`MANIFEST`), and the card. It is
+made on top of the commit whose list was read, or not at all. So the repository itself says what is done: whoever is
+killed, loses an answer or comes second reads the list and goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import orjson
+import pyarrow.parquet as pq
+import xxhash
+from huggingface_hub import CommitOperationAdd
+from loguru import logger
+
+from blocks.publish.card import About, make_card, samples_to_show
+from blocks.publish.hub import Conflict, Repository
+from blocks.publish.parts import TARGET, Part, Stored, due_parts, join, measure
+from blocks.shards.commit import load_commits
+from blocks.shards.folder import RunError, RunFolder, write_atomically
+from blocks.shards.plan import load_plan
+from blocks.shards.run import load_run
+from blocks.shards.summary import summarize
+
+MANIFEST = "finemill.json"
+"""The list of published files in the repository: run id, and by path `chunks`, `rows`, `bytes` and `sha256`."""
+
+CARD_EVERY = 3600.0
+"""Seconds between two commits of the card alone, while the run goes on."""
+
+FILES_PER_COMMIT, BYTES_PER_COMMIT = 50, 8 << 30
+
+
+class Publisher:
+    """Publishes one run to one repository.
+
+    Args:
+        folder: the run.
+        repository: where to.
+        about: what the card says that only people know.
+        target: bytes of a file.
+        files_per_commit: at the most.
+        bytes_per_commit: about.
+
+    Raises:
+        RunError: there is no run.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        repository: Repository,
+        about: About,
+        target: int = TARGET,
+        files_per_commit: int = FILES_PER_COMMIT,
+        bytes_per_commit: int = BYTES_PER_COMMIT,
+    ) -> None:
+        record = load_run(folder)
+        if record is None:
+            raise RunError(f"there is no run in {folder.output}")
+        self.folder, self.record, self.repository, self.about = folder, record, repository, about
+        self.target, self.files_per_commit, self.bytes_per_commit = target, files_per_commit, bytes_per_commit
+        self.work = folder.state / "publish"
+
+    def run(self, follow: bool = False, every: float = 60.0) -> dict[str, Stored]:
+        """Publish what is due, again and again with `follow` until the run is complete and all of it is published.
+
+        Returns:
+            What is published, by path.
+
+        Raises:
+            RunError: the Hub refuses, another publisher is at work, or the repository holds something else.
+        """
+        with self._alone():
+            while True:
+                self.record = load_run(self.folder) or self.record
+                head, published, card = self._published()
+                units = load_plan(self.folder.state / "plan.jsonl")
+                parts, complete = due_parts(self.folder, self.record, units, published, self.target)
+                goes_on = follow and not complete
+                lately = time.time() - max(self.repository.committed, default=0.0) < CARD_EVERY
+                if parts:
+                    self._commit(self._batch(parts), published, head)
+                elif not (goes_on and lately) and _hash(self.card(published)) != card:
+                    self._commit([], published, head)
+                elif goes_on:
+                    time.sleep(every)
+                else:
+                    return published
+
+    def _published(self) -> tuple[str, dict[str, Stored], str]:
+        """The newest commit, the files that are there as they were published, and the hash of the card."""
+        head = self.repository.head()
+        content = self.repository.read(MANIFEST, head)
+        manifest: dict[str, Any] = orjson.loads(content) if content else {"run": self.record.id, "files": {}}
+        if manifest["run"] != self.record.id:
+            raise RunError(
+                f"{self.repository.name} holds another run ({manifest['run']}): give a repository of its own"
+            )
+        hashes = self.repository.hashes(head) if manifest["files"] else {}
+        files = {path: file for path, file in manifest["files"].items() if hashes.get(path) == file["sha256"]}
+        for path in manifest["files"].keys() - files.keys():
+            logger.warning(f"{path} is not in {self.repository.name} as it was published; it is published again")
+        return head, files, manifest.get("card", "")
+
+    def _batch(self, parts: list[Part]) -> list[Part]:
+        sizes = accumulate(part.bytes for part in parts)
+        fitting = sum(size <= self.bytes_per_commit for size in sizes)
+        return parts[: max(1, min(fitting, self.files_per_commit))]
+
+    def _commit(self, parts: list[Part], published: dict[str, Stored], head: str) -> None:
+        """One commit; when it fails the caller looks what is there and goes on from that."""
+        operations = []
+        files = dict(published)
+        for part in parts:
+            local = self._joined(part)
+            operation = CommitOperationAdd(part.path, local)
+            files[part.path] = Stored(
+                format=part.format,
+                chunks=list(part.chunks),
+                bytes=operation.upload_info.size,
+                sha256=operation.upload_info.sha256.hex(),
+                **measure(local),
+            )
+            operations.append(operation)
+        files = dict(sorted(files.items()))
+        readme = self.card(files)
+        manifest = {"run": self.record.id, "card": _hash(readme), "files": files}
+        operations.append(CommitOperationAdd(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2)))
+        operations.append(CommitOperationAdd("README.md", readme.encode()))
+        rows = sum(part.rows for part in parts)
+        message = f"Add {len(parts)} file(s), {rows:,} samples" if parts else "Update the card"
+        try:
+            self.repository.commit(operations, message, head)
+        except Conflict:
+            return
+        finally:
+            write_atomically(self.work / "commits.json", orjson.dumps(self.repository.committed))
+        for part in parts:
+            (self.work / part.path).unlink(missing_ok=True)
+        logger.info(f"{self.repository.name}: {len(parts)} file(s), {rows:,} samples")
+
+    def card(self, files: Mapping[str, Stored]) -> str:
+        """The README when these files are published."""
+        units = load_plan(self.folder.state / "plan.jsonl")
+        summary = summarize(self.folder, self.record, units, write=False)
+        schema, rows = None, []
+        for shard in self._first_shards():
+            with fsspec.open(f"{self.folder.output}/{shard}", "rb") as stream:
+                if shard.endswith(".parquet"):
+                    parquet = pq.ParquetFile(stream)
+                    schema = parquet.schema_arrow
+                    rows += next(parquet.iter_batches(1)).to_pylist()
+                else:
+                    rows.append(orjson.loads(next(iter(stream))))
+        shown = samples_to_show(rows)
+        return make_card(self.repository.name, self.record, summary, files, schema, shown, self.about)
+
+    def _first_shards(self) -> list[str]:
+        """A shard of each format, always the same ones."""
+        found: dict[str, str] = {}
+        for commit in load_commits(self.folder):
+            for file in commit.files:
+                kind, _, rest = file.path.partition("/")
+                if kind == "shards" and file.rows:
+                    found.setdefault(rest.partition("/")[0], file.path)
+        return list(found.values())
+
+    def _joined(self, part: Part) -> Path:
+        """The part as a local file; one that a killed publisher has left is used again."""
+        whole = self.work / part.path
+        if not whole.exists():
+            torn = whole.with_name(f".{whole.name}")
+            join(self.folder, part, torn)
+            torn.replace(whole)
+        return whole
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.work.mkdir(parents=True, exist_ok=True)
+        with (self.folder.state / "publish.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another publisher is at work on {self.folder.output}") from None
+            if (self.work / "commits.json").exists():  # the limit per hour holds across restarts
+                self.repository.committed[:] = orjson.loads((self.work / "commits.json").read_bytes())
+            yield
+
+
+def _hash(card: str) -> str:
+    return xxhash.xxh3_64_hexdigest(card.encode())
