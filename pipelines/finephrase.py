@@ -33,6 +33,7 @@ from blocks.generate.model import DEFAULT_MODEL, SPEED_ONLY, Model, choose_model
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompts
 from blocks.judge.choose import judge_in_pipeline
+from blocks.publish.beside import hub_output, publishing
 from blocks.rephrase import clean
 from blocks.rephrase.rephrase import Rephrase
 from blocks.rephrase.route import parse_routes, routing_report
@@ -178,8 +179,9 @@ def finephrase(
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
-        if waits_for(after, options, console):
+        if not dry_run and waits_for(after, options, console):
             return
+        output, repository = hub_output(output)
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         prompts = load_prompts(formats, prompt or [], wordings=wordings == "all")
@@ -299,8 +301,9 @@ def finephrase(
             # Another submission may have added formats since this job was submitted.
             return begin_run(folder, fingerprint, shaped, known, options, partly=job_folder() is not None)
 
-        with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
-            run.plan(files, chunk_size, limit)
+        profile = load_cluster(cluster) if cluster else None
+        with publishing(repository, folder, console, profile), launch(folder, begin, console, profile) as run:
+            run.plan(files, chunk_size, limit, grow=not retry_failed)
             if retry_failed:
                 run.retry_failed()
             if run.submitted(options, chosen.name):

@@ -24,6 +24,7 @@ from blocks.execute.show import show_plan, show_summary
 from blocks.generate.endpoint import Endpoint
 from blocks.judge.choose import FLOW_JUDGE, JUDGED_SCHEMA, choose_judge
 from blocks.judge.judge import MAX_TOKENS, SAMPLING, Judge
+from blocks.publish.beside import hub_output, publishing
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
@@ -99,8 +100,9 @@ def judge(
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
-        if waits_for(after, options, console):
+        if not dry_run and waits_for(after, options, console):
             return
+        output, repository = hub_output(output)
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         pins: dict[str, Any] = dict(former.pins) if former else {}
@@ -168,8 +170,9 @@ def judge(
             known = {**pins, "model_revision": chosen.model.revision}
             return begin_run(folder, fingerprint, {"judged": chosen.rubric.hash}, known, options)
 
-        with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
-            run.plan(files, chunk_size, limit)
+        profile = load_cluster(cluster) if cluster else None
+        with publishing(repository, folder, console, profile), launch(folder, begin, console, profile) as run:
+            run.plan(files, chunk_size, limit, grow=not retry_failed)
             if retry_failed:
                 run.retry_failed()
             if run.submitted(options, chosen.model.name):

@@ -24,6 +24,7 @@ from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_summary
 from blocks.filters.verify import CHECKS, NEED_SOURCE, Verify, describe, rules_by_hand
 from blocks.judge.choose import JUDGED_SCHEMA
+from blocks.publish.beside import hub_output, publishing
 from blocks.rephrase.schema import REPHRASED_SCHEMA
 from blocks.shards.chunk import SOURCE
 from blocks.shards.folder import RunError, RunFolder
@@ -86,6 +87,7 @@ def verify(
     with one_line_errors(console):
         if waits_for(after, options, console):
             return
+        output, repository = hub_output(output)
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         pins = dict(former.pins) if former and former.config["input"] == input else {"input": pin(input)}
@@ -134,7 +136,8 @@ def verify(
         def begin() -> RunRecord:
             return begin_run(folder, fingerprint, {"documents": describe(rules)}, pins, options)
 
-        with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
+        profile = load_cluster(cluster) if cluster else None
+        with publishing(repository, folder, console, profile), launch(folder, begin, console, profile) as run:
             run.plan(files, chunk_size, limit)
             if run.submitted(options, None):
                 return

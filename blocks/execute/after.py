@@ -43,6 +43,8 @@ def waits_for(before: str | None, options: Mapping[str, Any], console: Console) 
     if record is None:
         raise RunError(f"--after {before}: there is no run")
     units = load_plan(folder.state / "plan.jsonl")
+    if not units:
+        raise RunError(f"--after {before}: there is no plan; if the run has a --state, give that folder")
     passes = (record.seen_by(folder, number) for number in range(len(record.passes)))
     if not any(any(pending_units(one, units)) for one in passes):
         return False

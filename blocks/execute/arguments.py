@@ -39,7 +39,13 @@ Limit = Annotated[
     ),
 ]
 
-Output = Annotated[str, typer.Option(help="Run folder: local or s3://…", rich_help_panel=OUT)]
+Output = Annotated[
+    str,
+    typer.Option(
+        help="Run folder: local or s3://…; or hf://datasets/org/name, to publish what is written to runs/org--name.",
+        rich_help_panel=OUT,
+    ),
+]
 State = Annotated[
     Path | None,
     typer.Option(

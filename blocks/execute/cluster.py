@@ -283,8 +283,13 @@ def active_arrays(folder: RunFolder) -> list[str]:
     _need("squeue")
     launches = folder.state / "launches"
     ids = [orjson.loads(file.read_bytes())["id"] for file in sorted(launches.glob("*/job.json"))]
-    squeue = ["squeue", "-h", "-o", "%i", "-j"]
-    return [job for job in ids if subprocess.run([*squeue, job], capture_output=True, text=True, check=False).stdout]
+    return [job for job in ids if _is_active(job)]
+
+
+def _is_active(job: str) -> bool:
+    done = subprocess.run(["squeue", "-h", "-o", "%i", "-j", job], capture_output=True, text=True, check=False)
+    # A controller that does not answer says nothing about the job.
+    return bool(done.stdout) or (done.returncode != 0 and "Invalid job id" not in done.stderr)
 
 
 def next_submission(launches: Path) -> Path:

@@ -24,6 +24,7 @@ from blocks.execute.cluster import DRAIN, Cluster, job_folder, requeue, stopped,
 from blocks.execute.local import Drained, LocalExecutor, start_forkserver
 from blocks.execute.progress import display
 from blocks.execute.report import Report
+from blocks.generate.generate import Generate
 from blocks.generate.placement import visible_gpus
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunError, RunFolder
@@ -48,8 +49,8 @@ class Launch:
         here = job_folder()
         self.report = None if here is None else Report(here, len(visible_gpus()))
 
-    def plan(self, files: Sequence[InputFile], chunk_size: int, limit: int | None) -> None:
-        """Write the plan, or grow the one there is.
+    def plan(self, files: Sequence[InputFile], chunk_size: int, limit: int | None, grow: bool = True) -> None:
+        """Write the plan, or grow the one there is unless `grow` is False.
 
         Raises:
             RunError: the input changed under the plan.
@@ -58,7 +59,9 @@ class Launch:
         path = self.folder.state / "plan.jsonl"
         before = load_plan(path)
         self.chunk_size = chunk_size
-        if self.report is not None:  # many jobs: what there is to do was settled when they were submitted
+        if self.report is not None or (
+            before and not grow
+        ):  # what jobs have to do was settled when they were submitted
             self.units = before
             return
         self.units = extend_plan(before, files, chunk_size, limit)
@@ -115,6 +118,8 @@ class Launch:
         Raises:
             RunError: the run is not complete.
         """
+        # A job may have been killed between committing a chunk and moving the file that tells what failed in it.
+        recover_abandoned(self.folder) if self.folder.shared else recover(self.folder)
         passes = {number: self.record.seen_by(self.folder, number) for number in range(len(self.record.passes))}
         pending = [number for number, folder in passes.items() if any(pending_units(folder, self.units))]
         if any(number not in self.record.retries for number in pending):
@@ -183,6 +188,10 @@ class Launch:
 
         if folder.shared:
             tasks = workers  # who leases units needs no other parts
+        if folder.retries is not None:
+            for step in pipeline:
+                if isinstance(step, Generate):
+                    step.max_failure_rate = 1.0  # documents that have failed before may well fail again
 
         def tell(totals: dict[str, int]) -> None:
             shown.update(totals)

@@ -120,15 +120,30 @@ def show_samples(console: Console, folder: RunFolder, count: int = 3) -> None:
     for number, path in enumerate(list(shards.values())[:count]):
         with fsspec.open(f"{folder.output}/{path}", "rb") as stream:
             rows = _first_rows(stream, number + 1, path.endswith(".jsonl"))
-        row = rows[-1]
-        table = Table(expand=True)
-        texts = [_shortened(row["text"])]
-        if row.get(SOURCE):
-            table.add_column("document", ratio=1)
-            texts.insert(0, _shortened(row[SOURCE]))
-        table.add_column(Text(row["id"]), ratio=1)
-        table.add_row(*texts)
-        console.print(table)
+        show_sample(console, rows[-1])
+
+
+def show_sample(console: Console, row: Mapping[str, Any]) -> None:
+    """Print a sample, or a row of `rejected/`, beside its document, with what the checks found and the judge said."""
+    table = Table(expand=True)
+    texts = [_shortened(row["text"] if "text" in row else row.get("raw") or "(no answer)")]
+    if row.get(SOURCE):
+        table.add_column("document", ratio=1)
+        texts.insert(0, _shortened(row[SOURCE]))
+    title = f"{row['id']}: {row['kind']}, {row['reason']}" if "reason" in row else row["id"]
+    table.add_column(Text(title), ratio=1)
+    table.add_row(*texts)
+    console.print(table)
+    flagged = [check for check in row.get("checks") or () if check["verdict"] != "pass"]
+    said = [
+        f"{check['check']} {check['value']:g} ({check['verdict']})" for check in flagged if check["value"] is not None
+    ]
+    if row.get("detail"):
+        said.append(row["detail"])
+    if row.get("judge_score") is not None:
+        said.append(f"judged {row['judge_score']:g}: {row.get('judge_feedback') or ''}")
+    for line in said:
+        console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def _first_rows(stream: Any, count: int, lines: bool) -> list[dict[str, Any]]:

@@ -131,12 +131,22 @@ def choose_model(
     context = context or min(DEFAULT_CONTEXT, int(known.get("max_position_embeddings") or DEFAULT_CONTEXT))
     server: Server | None = None
     if kind == "vllm":
-        weights = model_json(name, on_hub, "model.safetensors.index.json").get("metadata", {}).get("total_size", 0)
-        server = _vllm(name, on_hub, context, {"start_timeout": start_seconds(weights), **(server_options or {})})
+        options = dict(server_options or {})
+        options.setdefault("start_timeout", start_seconds(_weights(name, on_hub)))
+        server = _vllm(name, on_hub, context, options)
     elif kind == "transformers":
         server = Transformers(name, on_hub, options=dict(server_options or {}))
     own = {} if endpoint else model_json(name, on_hub, "generation_config.json")
     return Model(name, commit, context, counter, tokenizer_id, own, server, endpoint)
+
+
+def _weights(name: str, revision: str | None) -> int:
+    """Bytes of a model's weights; 0 for those in one file, and where nobody can be asked."""
+    try:
+        index = model_json(name, revision, "model.safetensors.index.json")
+    except RunError:
+        return 0
+    return int(index.get("metadata", {}).get("total_size", 0))
 
 
 def start_seconds(weights: int) -> float:

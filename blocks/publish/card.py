@@ -217,5 +217,7 @@ def samples_to_show(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = str(row.get("format") or "documents")
+        if "text" not in row:  # a judge's side table
+            continue
         found.setdefault(name, {"format": name, "source_id": row.get("source_id") or row["id"], "text": row["text"]})
     return list(found.values())

@@ -6,6 +6,7 @@ what can be tried again from what cannot, a limit of commits per hour, and error
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
@@ -16,13 +17,15 @@ from typing import TypeVar
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from loguru import logger
 
 from blocks.shards.folder import RunError
@@ -34,6 +37,9 @@ PER_HOUR = 60
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
+
+SILENCE = 300.0
+"""Seconds after which a Hub that says nothing is given up for this attempt; huggingface_hub would wait for ever."""
 
 LONGEST_PAUSE = 120.0
 """Seconds between two attempts, unless the Hub asks for more."""
@@ -95,7 +101,7 @@ class Repository:
         def load() -> bytes | None:
             try:
                 found = self.api.hf_hub_download(self.name, path, repo_type="dataset", revision=revision)
-            except EntryNotFoundError:
+            except RemoteEntryNotFoundError:
                 return None
             return Path(found).read_bytes()
 
@@ -128,6 +134,7 @@ class Repository:
         self._wait_for_quota()
         self.committed.append(time.time())  # it may have been made although the answer is an error
         self._failing_since = self._failing_since or time.monotonic()
+        get_session().timeout = SILENCE
         try:
             self.api.create_commit(
                 self.name, operations, commit_message=message, repo_type="dataset", parent_commit=parent
@@ -160,6 +167,7 @@ class Repository:
         deadline = time.monotonic() + self.patience
         delay = 1.0
         while True:
+            get_session().timeout = SILENCE  # of a session that is made anew after errors
             try:
                 return call()
             except Exception as error:
@@ -181,6 +189,8 @@ def _pause(error: Exception, name: str) -> float | None:
         RunError: it will not succeed.
         Exception: it has nothing to do with the Hub.
     """
+    if isinstance(error, (RuntimeError, ValueError)) and isinstance(error.__cause__, Exception):
+        return _pause(error.__cause__, name)  # "Error while uploading"
     if isinstance(error, LocalTokenNotFoundError):
         raise RunError("there is no token for the Hub: run `hf auth login`, or set HF_TOKEN") from error
     if isinstance(error, HFValidationError):
@@ -197,7 +207,15 @@ def _pause(error: Exception, name: str) -> float | None:
         if status == 401 and not isinstance(error, RepositoryNotFoundError):
             raise RunError("the Hub does not know this token: run `hf auth login`, or set HF_TOKEN") from error
         raise RunError(f"the Hub refuses {name}: {_said(error)}") from error
-    if isinstance(error, (ConnectionError, TimeoutError, HfHubHTTPError.__bases__[0])):  # of whichever HTTP library
+    # A page of HTML where JSON should be, and the errors of whichever HTTP library it is.
+    passing = (
+        json.JSONDecodeError,
+        LocalEntryNotFoundError,
+        ConnectionError,
+        TimeoutError,
+        HfHubHTTPError.__bases__[0],
+    )
+    if isinstance(error, passing):
         return 0.0
     raise error
 

@@ -90,11 +90,13 @@ def measure(file: Path) -> Measured:
     sizes: Counter[int] = Counter()
     for batch in _batches(file):
         rows += batch.num_rows
+        if "completion_tokens" in batch.schema.names:
+            tokens += pc.sum(batch["completion_tokens"]).as_py() or 0
+        if "text" not in batch.schema.names:  # a judge's side table
+            continue
         counts = pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(batch["text"]))).to_numpy(False)
         words += int(counts.sum())
         sizes.update(1 << max(0, int(count).bit_length() - 1) for count in counts)
-        if "completion_tokens" in batch.schema.names:
-            tokens += pc.sum(batch["completion_tokens"]).as_py() or 0
     return {
         "rows": rows,
         "words": words,
@@ -106,13 +108,15 @@ def measure(file: Path) -> Measured:
 def _batches(file: Path) -> Iterator[pa.RecordBatch]:
     if file.suffix == ".parquet":
         parquet = pq.ParquetFile(file)
-        wanted = [name for name in ("text", "completion_tokens") if name in parquet.schema_arrow.names]
+        wanted = [name for name in ("id", "text", "completion_tokens") if name in parquet.schema_arrow.names]
         yield from parquet.iter_batches(BATCH_ROWS, columns=wanted)
         return
     with file.open("rb") as lines:
         while some := list(islice(lines, BATCH_ROWS)):
             rows = [orjson.loads(line) for line in some]
-            columns = {"text": pa.array([row["text"] for row in rows], pa.string())}
+            columns = {"id": pa.array([row["id"] for row in rows], pa.string())}
+            if "text" in rows[0]:
+                columns["text"] = pa.array([row["text"] for row in rows], pa.string())
             columns["completion_tokens"] = pa.array([row.get("completion_tokens") for row in rows], pa.int64())
             yield pa.RecordBatch.from_pydict(columns)
 
@@ -144,7 +148,8 @@ def due_parts(
         finished = min(pending, default=len(units))
         chunks = {at: found for at, found in sorted(shards.get(number, {}).items()) if at[0] < finished}
         for name in sorted({name for found in chunks.values() for name in found}):
-            stem = f"{name}/train-{seen.prefix}"
+            # As in the run: retries add to the formats of another pass, so they have its number in their names.
+            stem = f"{name}/train-{seen.prefix if seen.retries else ''}"
             there = {path: file["chunks"] for path, file in published.items() if path.startswith(stem)}
             shards_of_name = {seen.chunk_name(*at): found[name] for at, found in chunks.items() if name in found}
             free = (number for number in count() if not any(path.startswith(f"{stem}{number:05d}") for path in there))

@@ -8,6 +8,7 @@ killed, loses an answer or comes second reads the list and goes on.
 from __future__ import annotations
 
 import fcntl
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,8 +72,13 @@ class Publisher:
         self.target, self.files_per_commit, self.bytes_per_commit = target, files_per_commit, bytes_per_commit
         self.work = folder.state / "publish"
 
-    def run(self, follow: bool = False, every: float = 60.0) -> dict[str, Stored]:
-        """Publish what is due, again and again with `follow` until the run is complete and all of it is published.
+    def run(self, follow: bool = False, every: float = 60.0, over: threading.Event | None = None) -> dict[str, Stored]:
+        """Publish what is due.
+
+        Args:
+            follow: again and again, until the run is complete and all of it is published.
+            every: seconds between two looks.
+            over: set when nobody works on the run any more.
 
         Returns:
             What is published, by path.
@@ -80,20 +86,21 @@ class Publisher:
         Raises:
             RunError: the Hub refuses, another publisher is at work, or the repository holds something else.
         """
+        over = over or threading.Event()
         with self._alone():
             while True:
                 self.record = load_run(self.folder) or self.record
                 head, published, card = self._published()
                 units = load_plan(self.folder.state / "plan.jsonl")
                 parts, complete = due_parts(self.folder, self.record, units, published, self.target)
-                goes_on = follow and not complete
+                goes_on = follow and not complete and not over.is_set()
                 lately = time.time() - max(self.repository.committed, default=0.0) < CARD_EVERY
                 if parts:
                     self._commit(self._batch(parts), published, head)
                 elif not (goes_on and lately) and _hash(self.card(published)) != card:
                     self._commit([], published, head)
                 elif goes_on:
-                    time.sleep(every)
+                    over.wait(every)
                 else:
                     return published
 

@@ -183,12 +183,13 @@ class Rephrase(Generate):
             prepared = self.prepare(document.text)
         else:
             prepared = await self.offload(self.prepare, document.text)
+        wanted = document.metadata.get(RETRIED)
         counts: Counter[str] = Counter()
         for spared in prepared.spared:
             counts.update(f"spared/{name}/{reason}" for name, reason in spared.items())
         if prepared.broken:
             counts["special_tokens_broken_up"] = prepared.broken
-        if counts and (chunk := chunk_of(document)) is not None:
+        if counts and wanted is None and (chunk := chunk_of(document)) is not None:
             chunk.count(**counts)
         if prepared.pieces and all(len(spared) == len(self.formats) for spared in prepared.spared):
             raise Rejected("no_format_suits", "; ".join(f"{k}: {v}" for k, v in prepared.spared[0].items()))
@@ -200,7 +201,6 @@ class Rephrase(Generate):
             "input_cut": prepared.cut,
             "pieces": len(prepared.pieces),
         }
-        wanted = document.metadata.get(RETRIED)
         asked = [
             self._sample(sample_id, prompt, text, {**source, "piece": piece, SOURCE: text}, generate)
             for piece, text in enumerate(prepared.pieces)

@@ -176,6 +176,8 @@ class ReadUnits(PipelineStep):
         if failure is NOTHING_FAILED and isinstance(row, BadRow):
             return None
         if isinstance(row, BadRow):
+            if failure is not None:  # it could be read when it failed
+                chunk.retry(f"{chunk.name}:{place}", failure)
             self._judge(unit, row)
             chunk.refuse_row(place, Refusal(row.reason, id=position, raw=row.raw))
             return None

@@ -43,7 +43,7 @@ def failures_of(
         for row in _failed_rows(folder, commit):
             place, _, child = row["lineage"].partition(":")[2].partition("/")
             failure = found.setdefault((k, int(place)), Failure("", {}))
-            if row["format"] is None and not child:
+            if row["format"] is None and not child and commit.tally["documents"]["failed"]:
                 found[k, int(place)] = Failure(row["reason"], {})
             else:
                 failure.samples[row["id"]] = (row["format"] or "", row["reason"])

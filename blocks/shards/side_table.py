@@ -37,7 +37,8 @@ class SideTable:
         """Make sure that the table is about these files, and about all of their rows.
 
         Returns:
-            The run's id: another run at the same path is another table.
+            The run's id: another run at the same path is another table, and so is one in which what had failed was
+            tried again since.
 
         Raises:
             RunError: there is no such run, it is not finished, or it has not read one of the files to its end.
@@ -47,7 +48,7 @@ class SideTable:
         record = load_run(self.folder)
         if not planned or record is None:
             raise RunError(f"{self.folder.output} is no run folder: there is no run.yaml, or no plan in its state")
-        if any(pending_units(self.folder, units)):
+        if any(any(pending_units(one, units)) for one in self._passes):
             raise RunError(f"the run {self.folder.output} is not finished: start it again first")
         for file in files:
             last = planned.get(file.url)
@@ -59,7 +60,7 @@ class SideTable:
                     f"{file.url}: the run {self.folder.output} has read {last.stop:,} of its rows; start it again with "
                     f"a larger --limit, or none"
                 )
-        return record.id
+        return record.id + (f" and {len(record.retries)} retries" if record.retries else "")
 
     def rows_of(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
         """The table's columns for the rows of a file, by id.
@@ -72,13 +73,20 @@ class SideTable:
         return self._latest[1]
 
     @cached_property
+    def _passes(self) -> list[RunFolder]:
+        """The first pass and its retries."""
+        record = load_run(self.folder)
+        return [] if record is None else [record.seen_by(self.folder, number) for number in record.chain(0)]
+
+    @cached_property
     def _chunks(self) -> dict[str, list[str]]:
         """Names of the committed chunks, by the file that they are about."""
-        done = committed_chunks(self.folder)
         chunks: dict[str, list[str]] = {}
-        for unit in load_plan(self.folder.state / "plan.jsonl"):
-            names = [self.folder.chunk_name(unit.number, k) for k in sorted(done.get(unit.number, ()))]
-            chunks.setdefault(unit.file.url, []).extend(names)
+        for one in self._passes:
+            done = committed_chunks(one)
+            for unit in load_plan(self.folder.state / "plan.jsonl"):
+                names = [one.chunk_name(unit.number, k) for k in sorted(done.get(unit.number, ()))]
+                chunks.setdefault(unit.file.url, []).extend(names)
         return chunks
 
     def _load(self, file: InputFile) -> dict[str, Mapping[str, Any]]:

@@ -315,7 +315,7 @@ def test_wrong_input_is_one_clear_line(tmp_path, corpus, mock):
     fails(finephrase("--input", corpus, "--formats", "faq,poem", *common), "poem", "tutorial")
     fails(finephrase("--input", corpus, "--extra-body", "{", *common), "--extra-body")
     fails(finephrase("--input", corpus, "--max-tokens", 8190, *common), "8190", "--max-tokens")
-    fails(finephrase("--input", corpus, "--output", "hf://datasets/me/x", *endpoint(mock)), "hf://")
+    fails(finephrase("--input", corpus, "--output", "hf://datasets/me/x/y", *endpoint(mock)), "without a path")
     fails(finephrase("--input", corpus, "--output", corpus / "run", *endpoint(mock)), "cannot write")
     assert not (tmp_path / "run").exists()
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import command, documents, endpoint, finephrase, rejected, samples, summary, write_jsonl
 from tests.pipelines.test_judge import judge
+from tests.pipelines.test_verify_pipeline import verify
 
 
 @pytest.fixture
@@ -113,8 +114,12 @@ def test_of_a_split_document_only_the_pieces_that_failed_as_often_as_it_takes(tm
 def test_an_unfinished_run_is_finished_first(tmp_path, mock):
     run, corpus = tmp_path / "run", write_jsonl(tmp_path / "in.jsonl", documents(20))
     assert finephrase(*options(corpus, run, mock, "--limit", 10)).returncode == 0
-    grown = finephrase(*options(corpus, run, mock, "--retry-failed"))
-    assert grown.returncode == 1 and "not complete: go on with it first" in grown.stdout
+    again = finephrase(*options(corpus, run, mock, "--retry-failed"))  # and no word of the limit
+    assert again.returncode == 0 and summary(run)["read"] == 10
+    (run / "state" / "commits" / "00000-00001.json").unlink()
+    (run / "state" / "finished" / "00000").unlink()
+    again = finephrase(*options(corpus, run, mock, "--retry-failed"))
+    assert again.returncode == 1 and "not complete: go on with it first" in again.stdout
 
 
 def test_judgements_are_retried_as_whole_documents(tmp_path, corpus, breaking):
@@ -129,6 +134,10 @@ def test_judgements_are_retried_as_whole_documents(tmp_path, corpus, breaking):
     assert done.returncode == 0, done.stdout
     assert summary(judged)["failed"] == {} and summary(judged)["read"] == summary(judged)["done"] == 50
     assert sorted(row["id"] for row in samples(judged)) == sorted(f"doc-{i}" for i in range(50))
+    verified = tmp_path / "verified"
+    joined = verify("--input", corpus, "--output", verified, "--scores", judged)
+    assert joined.returncode == 0, joined.stdout
+    assert all(row["judge_score"] is not None for row in samples(verified)) and len(samples(verified)) == 50
 
 
 def test_a_run_that_grows_after_a_retry_can_be_retried_again(tmp_path, breaking):
@@ -140,7 +149,8 @@ def test_a_run_that_grows_after_a_retry_can_be_retried_again(tmp_path, breaking)
     write_jsonl(tmp_path / "in" / "a.jsonl", rows[:16])
     common = options(tmp_path / "in", run, server, "--formats", "faq")
     assert finephrase(*common).returncode == 0
-    assert finephrase(*common, "--retry-failed").returncode == 0
+    # What has failed before may fail again: that is no reason to stop.
+    assert finephrase(*common, "--retry-failed", "--max-failure-rate", 0.05).returncode == 0
     assert summary(run)["failed"] == {"malformed_answer": 2}
     write_jsonl(tmp_path / "in" / "b.jsonl", rows[16:])
     assert finephrase(*common).returncode == 0

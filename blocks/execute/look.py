@@ -1,0 +1,122 @@
+"""Finds samples to look at, with the documents that they were made from: in a run folder, in files, or on the Hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from blocks.shards.chunk import SOURCE
+from blocks.shards.commit import load_commits
+from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.plan import Unit, load_plan
+from blocks.shards.rows import read_rows, schema_of
+from blocks.shards.run import load_run
+from blocks.shards.source import InputFile, list_files, pin
+from blocks.shards.where import Where
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows to show.
+
+    Args:
+        format: only this one; None for all.
+        reason: of rejection or failure; what was not written is shown then.
+        where: a row's columns must match all of these.
+        checks: a row's checks must have these values, such as `copying > 0.5`.
+    """
+
+    format: str | None = None
+    reason: str | None = None
+    where: Sequence[Where] = ()
+    checks: Sequence[Where] = ()
+
+    def __call__(self, row: dict[str, Any]) -> bool:
+        """Whether a row is wanted."""
+        found = {check["check"]: check["value"] for check in row.get("checks") or ()}
+        return (
+            (self.format is None or row.get("format") == self.format)
+            and (self.reason is None or row.get("reason") == self.reason)
+            and all(one(row) for one in self.where)
+            and all(one(found) for one in self.checks)
+        )
+
+
+def find(path: str, state: Path | None, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    """Rows that are wanted, each with its document in `source_text` as far as that can be had.
+
+    Args:
+        path: a run folder; files, a folder or a glob of samples, local, s3:// or hf://; or a dataset, `org/name`.
+        state: the run's state folder, if it is not in it.
+        wanted: which.
+
+    Raises:
+        RunError: there is nothing of the kind.
+    """
+    if (folder := _run_at(path, state)) is not None:
+        yield from _of_run(folder, wanted)
+        return
+    if wanted.reason is not None:
+        raise RunError(f"{path} is no run folder: only that knows what was rejected")
+    on_hub = _REPOSITORY.fullmatch(path) and not Path(path).exists()
+    for file in list_files(pin(f"hf://datasets/{path}" if on_hub else path)):
+        if wanted.format is None or not on_hub or file.name.startswith(f"{wanted.format}/"):
+            yield from filter(wanted, _rows(file))
+
+
+def _run_at(path: str, state: Path | None) -> RunFolder | None:
+    if path.startswith("hf://"):
+        return None
+    fs, local = url_to_fs(path)
+    return RunFolder.at(path, state) if fs.exists(f"{local}/run.yaml") else None
+
+
+def _rows(file: InputFile) -> Iterator[dict[str, Any]]:
+    columns = schema_of([file]).names if file.format == "parquet" else []
+    return (row for row in read_rows(file, 0, None, columns) if isinstance(row, dict))
+
+
+def _of_run(folder: RunFolder, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    record = load_run(folder)
+    assert record is not None
+    units = {unit.number: unit for unit in load_plan(folder.state / "plan.jsonl")}
+    shape = record.fingerprint
+    kind = "rejected/" if wanted.reason is not None else f"shards/{wanted.format or ''}"
+    for commit in load_commits(folder):
+        for written in commit.files:
+            if not written.path.startswith(kind) or not written.rows:
+                continue
+            [file] = list_files(f"{folder.output}/{written.path}")
+            found = [row for row in _rows(file) if wanted(row)]
+            if not found:
+                continue
+            documents = _documents(units.get(commit.unit), commit.k, shape) if SOURCE not in found[0] else {}
+            for row in found:
+                of = row.get("source_id") or row["id"].rpartition("/")[0]
+                yield {SOURCE: documents.get(of) or documents.get(row["id"]), **row}
+
+
+def _documents(unit: Unit | None, k: int, shape: dict[str, Any]) -> dict[str, str]:
+    """The texts of a chunk's input by id; empty where the run does not say how it was read, or the input is gone."""
+    size = shape.get("chunk_size")
+    if unit is None or size is None or "id_column" not in shape:
+        return {}
+    text, name = shape.get("text_column", "text"), shape["id_column"]
+    start = unit.start + k * size
+    stop = start + size if unit.stop is None else min(start + size, unit.stop)
+    try:
+        rows = list(read_rows(unit.file, start, stop, [name, text]))
+    except OSError:
+        return {}
+    documents: dict[str, str] = {}
+    for number, row in enumerate(rows, start):
+        if isinstance(row, dict) and isinstance(row.get(text), str):
+            documents.setdefault(str(row.get(name) or f"{unit.file.name}:{number}"), row[text])
+    return documents

@@ -1,0 +1,282 @@
+"""Publishing to a stand-in for the Hub: each sample once, whatever the Hub or the machine does meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.conftest import ROOT, command, documents, endpoint, finephrase, samples, summary, write_jsonl, write_parquet
+from tests.pipelines.test_judge import judge
+
+REPO = "org/made"
+
+
+class Hub:
+    """A running `tests/writable_hub.py`."""
+
+    def __init__(self, root: Path, *options: object) -> None:
+        self.root = root
+        tokens = ["--token", "write:WRITE:org", "--token", "read:READ:org"]
+        program = [sys.executable, ROOT / "tests" / "writable_hub.py", root, *tokens, *options]
+        self.process = subprocess.Popen([*map(str, program)], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_HUB_OFFLINE")},
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(root / "client"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_TOKEN": "WRITE",
+        }
+
+    def commits(self) -> list[dict]:
+        return [json.loads(line) for line in (self.root / "commits.jsonl").read_text().splitlines()]
+
+    def files(self, repo: str = REPO) -> Path:
+        """All that is in the repository, downloaded by huggingface_hub."""
+        script = f"import huggingface_hub as h; print(h.snapshot_download({repo!r}, repo_type='dataset'))"
+        done = subprocess.run([sys.executable, "-c", script], env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return Path(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def hub(tmp_path):
+    started: list[Hub] = []
+
+    def start(*options: object) -> Hub:
+        started.append(Hub(tmp_path / f"hub{len(started)}", *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+def publish(hub: Hub, run: object, *options: object, **more: object) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, ROOT / "pipelines" / "publish.py", run, "--repo", REPO, *options]
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 300, **more}
+    return subprocess.run([*map(str, program)], env=hub.environment, **told)
+
+
+def make_run(tmp_path: Path, server: object, count: int, chunk: int, *options: object) -> Path:
+    source = write_parquet(tmp_path / "in.parquet", documents(count), row_group_size=chunk)
+    run = tmp_path / "run"
+    done = finephrase(
+        "--input", source, "--output", run, "--formats", "faq,table", "--chunk-size", chunk, *endpoint(server), *options
+    )
+    assert done.returncode == 0, done.stdout
+    return run
+
+
+def published(folder: Path) -> list[dict]:
+    return [row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_shards_are_joined_and_the_card_tells_what_they_hold(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 60, 5), hub()
+    done = publish(there, run, "--file-size", 0.05, "--license", "odc-by", "--language", "en")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"120 samples in \d+ file\(s\): http://.*/datasets/org/made", done.stdout)
+    folder = there.files()
+    rows = published(folder)
+    assert sorted(rows, key=str) == sorted(samples(run), key=str)
+    files = sorted((folder / "faq").iterdir())
+    assert 1 < len(files) < 12 and files[0].name == "train-00000.parquet"
+    metadata = pq.ParquetFile(files[0]).metadata
+    assert metadata.row_group(0).column(0).has_offset_index
+
+    readme = (folder / "README.md").read_text()
+    front = yaml.safe_load(readme.split("---")[1])
+    assert front["license"] == "odc-by" and [c["config_name"] for c in front["configs"]] == ["all", "faq", "table"]
+    for name in ("faq", "table"):
+        mine = [row for row in rows if row["format"] == name]
+        words = round(sum(len(row["text"].split()) for row in mine) / len(mine))
+        tokens = sum(row["completion_tokens"] for row in mine)
+        assert f"| {name} | {len(mine):,} | {tokens:,} | {words} |" in readme
+    counted = summary(run)
+    assert f"Of {counted['read']} documents read, {counted['done']} were asked about" in readme
+    prompt = (ROOT / "prompts" / "rephrase" / "faq.md").read_text().split("---", 2)[2].strip()
+    assert prompt in readme
+    for row in (rows[0], next(row for row in rows if row["format"] == "table")):
+        assert row["text"][:200] in readme
+    commits = len(there.commits())
+    assert publish(there, run, "--file-size", 0.05, "--license", "odc-by", "--language", "en").returncode == 0
+    assert len(there.commits()) == commits, "nothing had changed"
+
+
+def test_a_hub_that_fails_and_a_publisher_that_is_killed(tmp_path, mock, hub):
+    run = make_run(tmp_path, mock, 500, 5)
+    there = hub("--faults", 0.2, "--seed", 7)
+    program = [sys.executable, ROOT / "pipelines" / "publish.py", run, "--repo", REPO, "--file-size", 0.05]
+    for seconds in (4, 6, 8):
+        process = subprocess.Popen(
+            [*map(str, program)], env=there.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    done = publish(there, run, "--file-size", 0.05)
+    assert done.returncode == 0, done.stdout
+    injected = json.loads((there.root / "faults.json").read_text())
+    assert sum(injected.values()) > 20 and injected.keys() >= {"429", "500", "503", "close"}, injected
+    subprocess.run(["curl", "-s", "-X", "POST", f"{there.url}/_faults", "-d", '{"share": 0}'], check=True)
+    rows = published(there.files())
+    assert Counter(row["id"] for row in rows) == Counter(row["id"] for row in samples(run))
+    assert len(there.commits()) <= 60
+
+
+def test_while_the_run_goes_on(tmp_path, start_mock, hub):
+    mock, there = start_mock("--latency", "0.3"), hub()
+    source = write_parquet(tmp_path / "in.parquet", documents(80), row_group_size=5)
+    run = tmp_path / "run"
+    asked = ["--input", source, "--output", run, "--formats", "faq", "--chunk-size", 5, "--max-in-flight", 4]
+    making = subprocess.Popen(command(*asked, *endpoint(mock)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (run / "run.yaml").exists() or not list((run / "state" / "commits").glob("*.json")):
+        assert making.poll() is None
+        time.sleep(0.05)
+    done = publish(there, run, "--follow", "--every", 1, "--file-size", 0.02)
+    assert making.wait(60) == 0
+    assert done.returncode == 0, done.stdout
+    assert len(published(there.files())) == 80
+    data = [commit for commit in there.commits() if any(path.startswith("faq/") for path in commit["paths"])]
+    assert len(data) > 1, "the first files came before the run was complete"
+    assert "Being made" not in (there.files() / "README.md").read_text()
+
+
+def test_the_result_does_not_depend_on_when_it_was_published(tmp_path, mock, hub):
+    run, early, late = make_run(tmp_path, mock, 40, 5, "--limit", 20), hub(), hub()
+    assert publish(early, run, "--file-size", 0.02).returncode == 0
+    whole = [path.name for path in sorted((early.files() / "faq").iterdir())][:-1]  # the last one may be smaller
+    same = ["--input", tmp_path / "in.parquet", "--output", run, "--formats", "faq,table", "--chunk-size", 5]
+    assert finephrase(*same, *endpoint(mock)).returncode == 0
+    for one in (early, late):
+        assert publish(one, run, "--file-size", 0.02).returncode == 0
+        assert Counter(row["id"] for row in published(one.files())) == Counter(row["id"] for row in samples(run))
+    for name in whole:
+        assert (early.files() / "faq" / name).read_bytes() == (late.files() / "faq" / name).read_bytes()
+
+
+def test_retries_and_formats_of_later_and_a_file_that_was_deleted(tmp_path, start_mock, hub):
+    mended, there = tmp_path / "mended", hub()
+    mock = start_mock("--mended", str(mended))
+    rows = [{**row, "text": row["text"] + " MOCK-BROKEN-ALL"} if i == 3 else row for i, row in enumerate(documents(20))]
+    source, run = write_jsonl(tmp_path / "in.jsonl", rows), tmp_path / "run"
+    common = ["--input", source, "--output", run, "--chunk-size", 5, "--max-failure-rate", 1, *endpoint(mock)]
+    assert finephrase(*common, "--formats", "faq").returncode == 0
+    assert publish(there, run).returncode == 0
+    mended.touch()
+    assert finephrase(*common, "--formats", "faq", "--retry-failed").returncode == 0
+    assert finephrase(*common, "--formats", "faq,table").returncode == 0
+    script = f"import huggingface_hub as h; h.delete_file('faq/train-00000.parquet', {REPO!r}, repo_type='dataset')"
+    subprocess.run([sys.executable, "-c", script], env=there.environment, check=True)
+    done = publish(there, run)
+    assert done.returncode == 0 and "it is published again" in done.stdout, done.stdout
+    folder = there.files()
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*.parquet")}
+    assert names == {"faq/train-00000.parquet", "faq/train-p1-00000.parquet", "table/train-00000.parquet"}
+    assert Counter(row["id"] for row in published(folder)) == Counter(row["id"] for row in samples(run))
+    assert len(published(folder)) == 40
+
+
+def test_what_the_hub_refuses_is_one_clear_line(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 10, 5), hub()
+
+    def refused(*words: str, repo: str = REPO, at: Hub = there, **environment: str) -> None:
+        program = [sys.executable, ROOT / "pipelines" / "publish.py", run, "--repo", repo, "--patience", 5]
+        done = subprocess.run(
+            [*map(str, program)], env={**at.environment, **environment}, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        assert len(done.stdout.strip().splitlines()) == 1, done.stdout
+        for word in words:
+            assert word in done.stdout, done.stdout
+
+    refused("no token", "hf auth login", HF_TOKEN="")
+    refused("does not know this token", HF_TOKEN="nonsense")
+    refused("may only read", HF_TOKEN="READ")
+    refused("rights to create a dataset", repo="elsewhere/made")
+    refused("is no name of a repository", repo="a/b/c")
+    refused("keeps failing", HF_ENDPOINT="http://127.0.0.1:9")
+    refused("storage", at=hub("--quota-bytes", 1))
+    assert publish(there, run).returncode == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    run = make_run(other, mock, 10, 5)
+    refused("holds another run")
+
+
+def test_output_on_the_hub_means_a_run_and_a_publisher(tmp_path, mock, hub):
+    there, source = hub(), write_parquet(tmp_path / "in.parquet", documents(30), row_group_size=5)
+    asked = ["--input", source, "--output", f"hf://datasets/{REPO}", "--formats", "faq", "--chunk-size", 5]
+    may_not = {**there.environment, "HF_TOKEN": "READ"}
+    refused = finephrase(*asked, *endpoint(mock), cwd=tmp_path, env=may_not)
+    assert refused.returncode == 1 and "may only read" in refused.stdout and not mock.requests()
+    done = finephrase(*asked, *endpoint(mock), cwd=tmp_path, env=there.environment)
+    assert done.returncode == 0 and "published: http://" in done.stdout, done.stdout
+    assert len(samples(tmp_path / "runs" / "org--made")) == len(published(there.files())) == 30
+
+
+def test_scores_without_texts_can_be_published(tmp_path, mock, hub):
+    there, judged = hub(), tmp_path / "judged"
+    rows = [{**row, "format": "faq"} for row in documents(10)]
+    done = judge(mock, "--input", write_jsonl(tmp_path / "in.jsonl", rows), "--output", judged, "--rubric", "format")
+    assert done.returncode == 0, done.stdout
+    assert publish(there, judged).returncode == 0
+    assert {row["id"] for row in published(there.files())} == {row["id"] for row in rows}
+
+
+def test_dry_run_asks_nobody(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 20, 5), hub()
+    there.process.kill()
+    done = publish(there, run, "--dry-run")
+    assert done.returncode == 0 and "faq/train-00000.parquet: 20 samples of 4 shards" in done.stdout
+
+
+def test_the_code_of_the_card_loads_it(tmp_path, mock, hub):
+    pytest.importorskip("datasets", reason="datasets is not installed (extra test-all)")
+    run, there = make_run(tmp_path, mock, 30, 5), hub()
+    assert publish(there, run, "--file-size", 0.02).returncode == 0
+    readme = (there.files() / "README.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    code += f"""
+print(sum(1 for _ in samples), samples.features["text"])
+every = load_dataset({REPO!r}, split="train", streaming=True)
+print(sum(1 for _ in every), sorted(row["format"] for row in every)[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=there.environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    _, count, every = done.stdout.strip().splitlines()[-3:]
+    assert count.startswith("30 Value") and every == "60 faq"
+
+
+def test_what_was_published_can_be_read_by_another_pipeline(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 20, 5), hub()
+    assert publish(there, run).returncode == 0
+    sha = there.commits()[-1]["sha"]
+    again = tmp_path / "again"
+    done = finephrase(
+        "--input", f"hf://datasets/{REPO}@{sha}/faq", "--output", again, "--formats", "table", *endpoint(mock),
+        env=there.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert len(samples(again)) == 20
+    program = [sys.executable, ROOT / "pipelines" / "look.py", REPO, "--format", "table", "--count", 1]
+    seen = subprocess.run([*map(str, program)], env=there.environment, capture_output=True, text=True, timeout=60)
+    assert "doc-0/table" in seen.stdout, seen.stdout + seen.stderr
