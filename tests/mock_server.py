@@ -13,7 +13,7 @@ of the body) just before it is sent. Markers in a prompt script what happens:
     MOCK-HANG              never answer
     MOCK-CLOSE             close the connection in the middle of the answer's body
     MOCK-GARBAGE           answer 200 with something that is no JSON
-    MOCK-BROKEN            the same to every other body, MOCK-BROKEN-ALL to all, until the file --mended exists
+    MOCK-BROKEN            close it for every other body, MOCK-BROKEN-ALL for all, until the file --mended exists
 """
 
 from __future__ import annotations
@@ -106,10 +106,12 @@ class Mock:
         if "MOCK-HANG" in prompt:
             await asyncio.sleep(3600)
         broken = "MOCK-BROKEN-ALL" in prompt or ("MOCK-BROKEN" in prompt and int(digest[0], 16) % 2)
-        if "MOCK-GARBAGE" in prompt or (broken and not self.mended.exists()):
+        broken = broken and not self.mended.exists()
+        if broken:
             self.note(500, digest, body)
+        if "MOCK-GARBAGE" in prompt:
             return web.Response(text="<html>not json")
-        if "MOCK-CLOSE" in prompt:
+        if broken or "MOCK-CLOSE" in prompt:
             response = web.StreamResponse(headers={"Content-Length": "1000"})
             await response.prepare(request)
             await response.write(b'{"choices": [')

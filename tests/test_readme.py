@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import ROOT, documents, fake_vllm, samples, summary, write_parquet
 from tests.generate.small_tokenizers import make_tokenizer
+from tests.pipelines.test_publish import Hub
 
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text()
@@ -142,6 +143,19 @@ def test_cluster_commands(checkout, mock, slurm, monkeypatch):
     assert "28 of 28 (100.0%)" in run(f"{watching} --every 1", checkout)
     slurm.wait(lambda: not slurm.queue(), "end")
     assert summary(checkout / "runs/cluster")["written"] == dict.fromkeys(("faq", "math", "table", "tutorial"), 28)
+
+
+def test_publish_commands(checkout, mock, tmp_path):
+    (line,) = (line for line in commands() if "--endpoint" in line and "--output runs/mine" in line)
+    run(line.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
+    publishing, looking = (line for line in commands() if "publish.py" in line or "look.py" in line)
+    there = Hub(tmp_path / "hub", "--token", "write:MINE::me")
+    try:
+        environment = {**there.environment, "HF_TOKEN": "MINE"}
+        assert "40 samples in 2 file(s)" in run(publishing, checkout, **environment)
+        assert "float-glass/faq" in run(looking, checkout, **environment)
+    finally:
+        there.process.kill()
 
 
 def test_example_script(checkout, mock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -28,8 +29,9 @@ def run(tmp_path, mock):
     run = tmp_path / "run"
     at = [option for option in endpoint(mock) if option not in ("--verify", "off")]
     columns = ["--text-column", "body", "--id-column", "name"]
-    verdict = '{"faq": {"*": "flag"}, "table": {"*": "flag"}}'
-    asked = ["--formats", "faq,table", "--chunk-size", 5, *columns, "--verify", verdict]
+    flagged = dict.fromkeys(["length", "repetition", "markup", "language"], "flag")
+    verdict = {name: {**flagged, name: "flag"} for name in ("faq", "table")}
+    asked = ["--formats", "faq,table", "--chunk-size", 5, *columns, "--verify", json.dumps(verdict)]
     done = finephrase("--input", corpus, "--output", run, *asked, *at)
     assert done.returncode == 0, done.stdout
     return run

@@ -151,10 +151,10 @@ def test_a_run_that_grows_after_a_retry_can_be_retried_again(tmp_path, breaking)
     assert finephrase(*common).returncode == 0
     # What has failed before may fail again: that is no reason to stop.
     assert finephrase(*common, "--retry-failed", "--max-failure-rate", 0.05).returncode == 0
-    assert summary(run)["failed"] == {"malformed_answer": 2}
+    assert summary(run)["failed"] == {"connection_lost": 2}
     write_jsonl(tmp_path / "in" / "b.jsonl", rows[16:])
     assert finephrase(*common).returncode == 0
-    assert summary(run)["failed"] == {"malformed_answer": 4} and summary(run)["complete"]
+    assert summary(run)["failed"] == {"connection_lost": 4} and summary(run)["complete"]
     mend()
     done = finephrase(*common, "--retry-failed")
     assert "4 document(s) and sample(s) failed; they are asked for again" in done.stdout

@@ -31,6 +31,7 @@ from tests.conftest import (
 )
 from tests.generate.small_tokenizers import make_tokenizer
 from tests.pipelines.test_judge import judge
+from tests.pipelines.test_publish import REPO, Hub, published
 from tests.slurm import Slurm
 
 
@@ -202,6 +203,25 @@ def test_one_run_waits_for_another(slurm, submit, start_mock, tmp_path):
     assert Counter(row["id"] for row in samples(judged)) == Counter(row["id"] for row in samples(run))
     done = judge(mock, *arguments, "--after", run)
     assert done.returncode == 0 and "there is nothing to submit" in done.stdout
+
+
+def test_published_when_its_jobs_are_over(slurm, mock, tmp_path, monkeypatch):
+    there = Hub(tmp_path / "hub")
+    try:
+        for name, value in there.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+        source = write_parquet(tmp_path / "in.parquet", documents(20), row_group_size=5)
+        (tmp_path / "cluster.yaml").write_text("jobs: 2\ncpus: 1")
+        asked = ["--input", source, "--output", f"hf://datasets/{REPO}", "--chunk-size", 5, "--formats", "faq"]
+        done = finephrase(*asked, *endpoint(mock), "--cluster", tmp_path / "cluster.yaml", cwd=tmp_path)
+        assert done.returncode == 0 and f"which publishes to {REPO} afterwards" in done.stdout, done.stdout
+        slurm.wait(lambda: not slurm.queue(), "end", 90)
+        log = tmp_path / "runs" / "org--made" / "state" / "followers" / "0001" / "job.log"
+        assert "20 samples in 1 file(s)" in log.read_text()
+        assert len(published(there.files())) == 20
+    finally:
+        there.process.kill()
 
 
 def test_what_failed_is_submitted_again(slurm, submit, start_mock, tmp_path):
