@@ -78,9 +78,9 @@ def make_card(
         samples=sum(one["rows"] for one in formats),
         formats=formats,
         buckets=sorted({int(size) for one in formats for size in one["sizes"]}),
-        model=record.fingerprint.get("model") or "a model",
+        model=_public(record.fingerprint.get("model") or "a model"),
         revision=record.fingerprint.get("model_revision"),
-        source=record.pins.get("input") or record.fingerprint.get("input") or "",
+        source=_public(record.pins.get("input") or record.fingerprint.get("input") or ""),
         finemill=record.finemill,
         recipe=yaml.safe_dump(_recipe(record), sort_keys=False, allow_unicode=True),
         prompts=known,
@@ -147,7 +147,12 @@ def _prompts(record: RunRecord) -> tuple[list[Any], list[str]]:
 
 def _recipe(record: RunRecord) -> dict[str, Any]:
     shaping = {name: value for name, value in record.fingerprint.items() if value not in (None, [], {}, False)}
-    return {**{name: value for name, value in shaping.items() if name not in LOCAL}, "formats": record.formats}
+    return {**{name: _public(value) for name, value in shaping.items() if name not in LOCAL}, "formats": record.formats}
+
+
+def _public(value: Any) -> Any:
+    """A value without the folders of this machine."""
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", "file:")) else value
 
 
 def _front_matter(

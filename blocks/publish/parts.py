@@ -186,18 +186,23 @@ def _groups(
         yield group
 
 
+class NotThere(RunError):
+    """A shard that is committed has not been moved to its place: its worker is about to, or was killed before."""
+
+
 def join(folder: RunFolder, part: Part, target: Path) -> None:
     """Write the samples of a part's shards to one file.
 
     Raises:
-        RunError: a shard is gone, or the joined file has not the rows that the records say.
+        NotThere: a shard is missing.
+        RunError: the joined file has not the rows that the records say.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         rows = _join_parquet(folder, part, target) if target.suffix == ".parquet" else _join_lines(folder, part, target)
     except FileNotFoundError as error:
-        raise RunError(
-            f"a shard of {folder.output} that is committed is gone: {error}; nothing of it can be published"
+        raise NotThere(
+            f"a committed shard is missing ({error}): start the run again, which moves what a killed worker has left"
         ) from None
     if rows != part.rows:
         raise RunError(

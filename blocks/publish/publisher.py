@@ -11,7 +11,7 @@ import fcntl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from loguru import logger
 
 from blocks.publish.card import About, make_card, samples_to_show
 from blocks.publish.hub import Conflict, Repository
-from blocks.publish.parts import TARGET, Part, Stored, due_parts, join, measure
-from blocks.shards.commit import load_commits
+from blocks.publish.parts import TARGET, NotThere, Part, Stored, due_parts, join, measure
+from blocks.shards.commit import count_commits, load_commits
 from blocks.shards.folder import RunError, RunFolder, write_atomically
 from blocks.shards.plan import load_plan
 from blocks.shards.run import load_run
@@ -37,6 +37,9 @@ MANIFEST = "finemill.json"
 
 CARD_EVERY = 3600.0
 """Seconds between two commits of the card alone, while the run goes on."""
+
+MISSING = 900.0
+"""Seconds for which a committed shard may be on its way to its place, with --follow."""
 
 FILES_PER_COMMIT, BYTES_PER_COMMIT = 50, 8 << 30
 
@@ -87,8 +90,10 @@ class Publisher:
             RunError: the Hub refuses, another publisher is at work, or the repository holds something else.
         """
         over = over or threading.Event()
+        missing_since = None
         with self._alone():
             while True:
+                seen = count_commits(self.folder)  # before anything else is read: what comes later is looked at later
                 self.record = load_run(self.folder) or self.record
                 head, published, card = self._published()
                 units = load_plan(self.folder.state / "plan.jsonl")
@@ -96,11 +101,19 @@ class Publisher:
                 goes_on = follow and not complete and not over.is_set()
                 lately = time.time() - max(self.repository.committed, default=0.0) < CARD_EVERY
                 if parts:
-                    self._commit(self._batch(parts), published, head)
+                    try:
+                        self._commit(self._batch(parts), published, head)
+                        missing_since = None
+                    except NotThere:
+                        missing_since = missing_since or time.monotonic()
+                        if not follow or over.is_set() or time.monotonic() - missing_since > MISSING:
+                            raise
+                        over.wait(min(every, 10.0))
                 elif not (goes_on and lately) and _hash(self.card(published)) != card:
                     self._commit([], published, head)
                 elif goes_on:
-                    over.wait(every)
+                    while not over.wait(every) and count_commits(self.folder) == seen:
+                        pass
                 else:
                     return published
 
@@ -152,8 +165,8 @@ class Publisher:
             return
         finally:
             write_atomically(self.work / "commits.json", orjson.dumps(self.repository.committed))
-        for part in parts:
-            (self.work / part.path).unlink(missing_ok=True)
+        for file in self.work.glob("*.part*"):
+            file.unlink()
         logger.info(f"{self.repository.name}: {len(parts)} file(s), {rows:,} samples")
 
     def card(self, files: Mapping[str, Stored]) -> str:
@@ -162,7 +175,7 @@ class Publisher:
         summary = summarize(self.folder, self.record, units, write=False)
         schema, rows = None, []
         for shard in self._first_shards():
-            with fsspec.open(f"{self.folder.output}/{shard}", "rb") as stream:
+            with suppress(FileNotFoundError), fsspec.open(f"{self.folder.output}/{shard}", "rb") as stream:
                 if shard.endswith(".parquet"):
                     parquet = pq.ParquetFile(stream)
                     schema = parquet.schema_arrow
@@ -183,10 +196,10 @@ class Publisher:
         return list(found.values())
 
     def _joined(self, part: Part) -> Path:
-        """The part as a local file; one that a killed publisher has left is used again."""
-        whole = self.work / part.path
+        """The part as a local file; one that a killed publisher has left is used again if it is of the same shards."""
+        whole = self.work / f"{_hash(repr(part))}.part{Path(part.path).suffix}"
         if not whole.exists():
-            torn = whole.with_name(f".{whole.name}")
+            torn = self.work / f"torn{whole.suffix}"
             join(self.folder, part, torn)
             torn.replace(whole)
         return whole
@@ -204,5 +217,5 @@ class Publisher:
             yield
 
 
-def _hash(card: str) -> str:
-    return xxhash.xxh3_64_hexdigest(card.encode())
+def _hash(text: str) -> str:
+    return xxhash.xxh3_64_hexdigest(text.encode())

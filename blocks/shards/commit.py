@@ -151,6 +151,11 @@ def load_commits(folder: RunFolder, known: Container[str] = ()) -> Iterator[Comm
             yield from pool.map(load_commit, batch)
 
 
+def count_commits(folder: RunFolder) -> int:
+    """How many chunks are committed, of all passes; one listing."""
+    return len(_names(folder.state / "commits"))
+
+
 def committed_chunks(folder: RunFolder) -> dict[int, set[int]]:
     """Committed chunk numbers of this pass, by unit; one listing, nothing is opened."""
     done: dict[int, set[int]] = {}

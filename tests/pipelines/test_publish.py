@@ -16,6 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from blocks.publish.card import About
+from blocks.publish.hub import Repository
+from blocks.publish.parts import due_parts
+from blocks.publish.publisher import Publisher
+from blocks.shards.folder import RunFolder
+from blocks.shards.plan import load_plan
 from tests.conftest import ROOT, command, documents, endpoint, finephrase, samples, summary, write_jsonl, write_parquet
 from tests.pipelines.test_judge import judge
 
@@ -141,8 +147,8 @@ def test_a_hub_that_fails_and_a_publisher_that_is_killed(tmp_path, mock, hub):
 
 
 def test_while_the_run_goes_on(tmp_path, start_mock, hub):
-    mock, there = start_mock("--latency", "0.3"), hub()
-    source = write_parquet(tmp_path / "in.parquet", documents(80), row_group_size=5)
+    mock, there = start_mock("--latency", "0.6"), hub()
+    source = write_parquet(tmp_path / "in.parquet", documents(160), row_group_size=5)
     run = tmp_path / "run"
     asked = ["--input", source, "--output", run, "--formats", "faq", "--chunk-size", 5, "--max-in-flight", 4]
     making = subprocess.Popen(command(*asked, *endpoint(mock)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -152,7 +158,7 @@ def test_while_the_run_goes_on(tmp_path, start_mock, hub):
     done = publish(there, run, "--follow", "--every", 1, "--file-size", 0.02)
     assert making.wait(60) == 0
     assert done.returncode == 0, done.stdout
-    assert len(published(there.files())) == 80
+    assert len(published(there.files())) == 160
     data = [commit for commit in there.commits() if any(path.startswith("faq/") for path in commit["paths"])]
     assert len(data) > 1, "the first files came before the run was complete"
     assert "Being made" not in (there.files() / "README.md").read_text()
@@ -238,6 +244,38 @@ def test_scores_without_texts_can_be_published(tmp_path, mock, hub):
     assert done.returncode == 0, done.stdout
     assert publish(there, judged).returncode == 0
     assert {row["id"] for row in published(there.files())} == {row["id"] for row in rows}
+
+
+def test_a_file_that_a_killed_publisher_left_is_not_taken_for_another(tmp_path, mock):
+    run = make_run(tmp_path, mock, 20, 5, "--limit", 10)
+    publisher = Publisher(RunFolder.at(str(run)), Repository(REPO), About())
+    publisher.work.mkdir()
+
+    def joined() -> tuple[str, Path]:
+        parts, _ = due_parts(publisher.folder, publisher.record, load_plan(run / "state" / "plan.jsonl"), {})
+        return parts[0].path, publisher._joined(parts[0])
+
+    name, left = joined()
+    assert joined() == (name, left), "used again"
+    same = ["--input", tmp_path / "in.parquet", "--output", run, "--formats", "faq,table", "--chunk-size", 5]
+    assert finephrase(*same, *endpoint(mock)).returncode == 0
+    again, grown = joined()
+    assert again == name and pq.read_metadata(left).num_rows == 10 and pq.read_metadata(grown).num_rows == 20
+
+
+def test_a_shard_that_is_on_its_way_is_waited_for(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 10, 5), hub()
+    shard = run / "shards" / "faq" / "00001-00000.parquet"
+    shard.rename(tmp_path / "away")
+    done = publish(there, run)
+    assert done.returncode == 1 and "a committed shard is missing" in done.stdout
+    program = [sys.executable, ROOT / "pipelines" / "publish.py", run, "--repo", REPO, "--follow", "--every", 1]
+    process = subprocess.Popen([*map(str, program)], env=there.environment, stdout=subprocess.PIPE, text=True)
+    time.sleep(6)
+    assert process.poll() is None
+    (tmp_path / "away").rename(shard)
+    assert process.wait(60) == 0
+    assert len(published(there.files())) == 20
 
 
 def test_dry_run_asks_nobody(tmp_path, mock, hub):
