@@ -53,6 +53,7 @@ def make_card(
     schema: pa.Schema | None,
     shown: Sequence[Mapping[str, Any]],
     about: About,
+    planned: int | None = None,
 ) -> str:
     """The README of a repository, front matter included.
 
@@ -64,16 +65,17 @@ def make_card(
         schema: of the files; None where it is not known (JSON Lines, or nothing is there yet).
         shown: samples to show.
         about: what only people know.
+        planned: rows of the plan, as far as they were counted.
     """
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    environment.filters |= {"thousands": lambda number: f"{number:,}", "fenced": fenced}
+    environment.filters.update(thousands=lambda number: f"{number:,}", fenced=fenced, spread=_spread)
     formats = _by_format(files)
     known, changed = _prompts(record)
     requested = sum(summary["samples"]["requested"].values())
     body = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")).render(
         title=about.title or repository.partition("/")[2],
         repository=repository,
-        progress=_progress(summary),
+        progress=_progress(summary, planned),
         complete=summary["complete"],
         samples=sum(one["rows"] for one in formats),
         formats=formats,
@@ -125,11 +127,30 @@ def _bar(share: float) -> str:
     return "·" if not share else "▁▂▃▄▅▆▇█"[min(7, int(share * 8))]
 
 
-def _progress(summary: Mapping[str, Any]) -> str:
+def _spread(check: Mapping[str, Any]) -> str:
+    """The values of a check in all formats as a little plot between the lowest and the highest."""
+    counts: Counter[float] = Counter()
+    for found in check["formats"].values():
+        counts.update({float(value): count for value, count in found["values"].items() if value != "nothing"})
+    if not counts:
+        return ""
+    most = max(counts.values())
+    bars = "".join(_bar(counts[value] / most) for value in sorted(counts))
+    return f"{min(counts):g} {bars} {max(counts):g}"
+
+
+def _progress(summary: Mapping[str, Any], planned: int | None) -> str:
+    """How far the run is: of all its launches together, so that a restart changes neither rate nor rest."""
     if summary["complete"]:
         return ""
-    rate = summary["read"] / summary["seconds"] * 3600 if summary["seconds"] else 0.0
-    return f"{summary['read']:,} documents read in {duration(summary['seconds'])} of work ({rate:,.0f} per hour)."
+    done, seconds = summary["read"] + summary["documents"]["excluded"], summary["seconds"]
+    rate = done / seconds if seconds else 0.0
+    said = f"{done:,} documents in {duration(seconds)} of work, {rate * 3600:,.0f} per hour."
+    if not planned:
+        return said
+    bar = ("█" * round(20 * done / planned)).ljust(20, "░")
+    left = f" About {duration((planned - done) / rate)} left." if rate else ""
+    return f"`{bar}` {done / planned:.0%} of {planned:,}: {said}{left}"
 
 
 def _prompts(record: RunRecord) -> tuple[list[Any], list[str]]:

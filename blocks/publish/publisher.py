@@ -28,7 +28,7 @@ from blocks.publish.hub import Conflict, Repository
 from blocks.publish.parts import TARGET, NotThere, Part, Stored, due_parts, join, measure
 from blocks.shards.commit import count_commits, load_commits
 from blocks.shards.folder import RunError, RunFolder, write_atomically
-from blocks.shards.plan import load_plan
+from blocks.shards.plan import load_plan, planned_rows
 from blocks.shards.run import load_run
 from blocks.shards.summary import summarize
 
@@ -183,7 +183,8 @@ class Publisher:
                 else:
                     rows.append(orjson.loads(next(iter(stream))))
         shown = samples_to_show(rows)
-        return make_card(self.repository.name, self.record, summary, files, schema, shown, self.about)
+        rows_planned = planned_rows(units)
+        return make_card(self.repository.name, self.record, summary, files, schema, shown, self.about, rows_planned)
 
     def _first_shards(self) -> list[str]:
         """A shard of each format, always the same ones."""

@@ -246,6 +246,17 @@ def test_scores_without_texts_can_be_published(tmp_path, mock, hub):
     assert {row["id"] for row in published(there.files())} == {row["id"] for row in rows}
 
 
+def test_the_card_of_a_run_that_goes_on_tells_how_far_it_is(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 40, 5), hub()
+    for name in ("00006-00000", "00007-00000"):  # as if these were still to come
+        (run / "state" / "commits" / f"{name}.json").unlink()
+        (run / "state" / "finished" / name.partition("-")[0]).unlink()
+    assert publish(there, run, "--file-size", 0.01).returncode == 0
+    readme = (there.files() / "README.md").read_text()
+    assert "**Being made.** `███████████████░░░░░` 75% of 40: 30 documents in" in readme
+    assert re.search(r"per hour\. About \d", readme)
+
+
 def test_a_file_that_a_killed_publisher_left_is_not_taken_for_another(tmp_path, mock):
     run = make_run(tmp_path, mock, 20, 5, "--limit", 10)
     publisher = Publisher(RunFolder.at(str(run)), Repository(REPO), About())
