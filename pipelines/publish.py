@@ -17,7 +17,7 @@ from rich.console import Console
 
 from blocks.execute.options import one_line_errors
 from blocks.publish.card import About
-from blocks.publish.hub import PER_HOUR, Repository
+from blocks.publish.hub import PER_HOUR, SILENCE, Repository
 from blocks.publish.parts import TARGET, due_parts
 from blocks.publish.publisher import Publisher
 from blocks.shards.folder import RunFolder
@@ -37,9 +37,15 @@ def publish(
     license: Annotated[str | None, typer.Option(help="Licence of the source, such as odc-by, for the card.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the texts, such as en, for the card.")] = None,
     title: Annotated[str, typer.Option(help="Title of the card; the repository's name by default.")] = "",
+    with_source: Annotated[
+        bool, typer.Option("--with-source", help="Publish the documents, too, whole, as source_text.")
+    ] = False,
     file_size: Annotated[float, typer.Option(help="MB of a published file, about.")] = TARGET >> 20,
     per_hour: Annotated[int, typer.Option(min=1, help="Commits per hour at the most; the Hub allows 128.")] = PER_HOUR,
     patience: Annotated[float, typer.Option(help="Seconds after which a Hub that keeps failing is given up.")] = 3600.0,
+    silence: Annotated[
+        float, typer.Option(help="Seconds after which a request without any answer is repeated.")
+    ] = SILENCE,
     every: Annotated[float, typer.Option(min=1, help="With --follow, seconds between two looks.")] = 60.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which files would be published now; ask the Hub nothing.")
@@ -48,8 +54,10 @@ def publish(
     """Bring what a run has committed to the Hub: few commits, files of a good size, a card."""
     with one_line_errors(console):
         folder = RunFolder.at(run, state)
-        repository = Repository(repo, patience, per_hour)
-        publisher = Publisher(folder, repository, About(license, language, title), int(file_size * (1 << 20)))
+        repository = Repository(repo, patience, per_hour, silence)
+        publisher = Publisher(
+            folder, repository, About(license, language, title), with_source, int(file_size * (1 << 20))
+        )
         if dry_run:
             units = load_plan(folder.state / "plan.jsonl")
             parts, complete = due_parts(folder, publisher.record, units, {}, publisher.target)

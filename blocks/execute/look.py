@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from fsspec.core import url_to_fs
 
 from blocks.shards.chunk import SOURCE
 from blocks.shards.commit import load_commits
+from blocks.shards.documents import documents_of
 from blocks.shards.folder import RunError, RunFolder
-from blocks.shards.plan import Unit, load_plan
+from blocks.shards.plan import load_plan
 from blocks.shards.rows import read_rows, schema_of
 from blocks.shards.run import load_run
 from blocks.shards.source import InputFile, list_files, pin
@@ -97,26 +99,10 @@ def _of_run(folder: RunFolder, wanted: Wanted) -> Iterator[dict[str, Any]]:
             found = [row for row in _rows(file) if wanted(row)]
             if not found:
                 continue
-            documents = _documents(units.get(commit.unit), commit.k, shape) if SOURCE not in found[0] else {}
+            documents: dict[str, str] = {}
+            with suppress(OSError):  # the input may be gone since
+                if SOURCE not in found[0] and commit.unit in units:
+                    documents = documents_of(units[commit.unit], commit.k, shape)
             for row in found:
                 of = row.get("source_id") or row["id"].rpartition("/")[0]
                 yield {SOURCE: documents.get(of) or documents.get(row["id"]), **row}
-
-
-def _documents(unit: Unit | None, k: int, shape: dict[str, Any]) -> dict[str, str]:
-    """The texts of a chunk's input by id; empty where the run does not say how it was read, or the input is gone."""
-    size = shape.get("chunk_size")
-    if unit is None or size is None or "id_column" not in shape:
-        return {}
-    text, name = shape.get("text_column", "text"), shape["id_column"]
-    start = unit.start + k * size
-    stop = start + size if unit.stop is None else min(start + size, unit.stop)
-    try:
-        rows = list(read_rows(unit.file, start, stop, [name, text]))
-    except OSError:
-        return {}
-    documents: dict[str, str] = {}
-    for number, row in enumerate(rows, start):
-        if isinstance(row, dict) and isinstance(row.get(text), str):
-            documents.setdefault(str(row.get(name) or f"{unit.file.name}:{number}"), row[text])
-    return documents

@@ -39,7 +39,7 @@ AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
 SILENCE = 300.0
-"""Seconds after which a Hub that says nothing is given up for this attempt; huggingface_hub would wait for ever."""
+"""Seconds of `Repository.silence`; huggingface_hub would wait for ever."""
 
 LONGEST_PAUSE = 120.0
 """Seconds between two attempts, unless the Hub asks for more."""
@@ -57,6 +57,7 @@ class Repository:
         name: `org/name`.
         patience: seconds after which a request that keeps failing is given up.
         per_hour: commits per hour at the most.
+        silence: seconds after which a Hub that says nothing is given up for this attempt.
         committed: times of the commits of the last hour, seconds since the epoch.
         token: as in huggingface_hub; None is the one that `hf auth login` or HF_TOKEN gave.
     """
@@ -64,6 +65,7 @@ class Repository:
     name: str
     patience: float = 3600.0
     per_hour: int = PER_HOUR
+    silence: float = SILENCE
     committed: list[float] = field(default_factory=list)
     token: str | None = None
 
@@ -134,7 +136,7 @@ class Repository:
         self._wait_for_quota()
         self.committed.append(time.time())  # it may have been made although the answer is an error
         self._failing_since = self._failing_since or time.monotonic()
-        get_session().timeout = SILENCE
+        get_session().timeout = self.silence
         try:
             self.api.create_commit(
                 self.name, operations, commit_message=message, repo_type="dataset", parent_commit=parent
@@ -167,7 +169,7 @@ class Repository:
         deadline = time.monotonic() + self.patience
         delay = 1.0
         while True:
-            get_session().timeout = SILENCE  # of a session that is made anew after errors
+            get_session().timeout = self.silence  # of a session that is made anew after errors
             try:
                 return call()
             except Exception as error:

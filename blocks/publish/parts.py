@@ -9,7 +9,7 @@ smaller, and is due when the pass is complete.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from blocks.shards.chunk import SOURCE
 from blocks.shards.commit import load_commits, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import Unit
@@ -190,8 +191,18 @@ class NotThere(RunError):
     """A shard that is committed has not been moved to its place: its worker is about to, or was killed before."""
 
 
-def join(folder: RunFolder, part: Part, target: Path) -> None:
+Sources = Callable[[str], Mapping[str, str]]
+"""The documents of a shard's chunk by id, see `documents_of`; given the shard's path."""
+
+
+def join(folder: RunFolder, part: Part, target: Path, sources: Sources | None = None) -> None:
     """Write the samples of a part's shards to one file.
+
+    Args:
+        folder: the run.
+        part: what to join.
+        target: where to.
+        sources: to add the documents as `source_text` where the run has not kept them (Parquet only).
 
     Raises:
         NotThere: a shard is missing.
@@ -199,7 +210,10 @@ def join(folder: RunFolder, part: Part, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        rows = _join_parquet(folder, part, target) if target.suffix == ".parquet" else _join_lines(folder, part, target)
+        if target.suffix == ".parquet":
+            rows = _join_parquet(folder, part, target, sources)
+        else:
+            rows = _join_lines(folder, part, target)
     except FileNotFoundError as error:
         raise NotThere(
             f"a committed shard is missing ({error}): start the run again, which moves what a killed worker has left"
@@ -210,13 +224,18 @@ def join(folder: RunFolder, part: Part, target: Path) -> None:
         )
 
 
-def _join_parquet(folder: RunFolder, part: Part, target: Path) -> int:
+def _join_parquet(folder: RunFolder, part: Part, target: Path, sources: Sources | None) -> int:
     writer: ParquetShard | None = None
     for shard in part.shards:
         with fsspec.open(f"{folder.output}/{shard}", "rb") as stream:
             parquet = pq.ParquetFile(stream)
-            writer = writer or ParquetShard(target, parquet.schema_arrow)
+            names = parquet.schema_arrow.names
+            documents = sources(shard) if sources and "source_id" in names and SOURCE not in names else None
             for batch in parquet.iter_batches(BATCH_ROWS):
+                if documents is not None:
+                    texts = [documents.get(name) for name in batch["source_id"].to_pylist()]
+                    batch = batch.append_column(pa.field(SOURCE, pa.string()), pa.array(texts, pa.string()))
+                writer = writer or ParquetShard(target, batch.schema)
                 writer.add_batch(batch)
     assert writer is not None, "a part has shards"
     writer.close()

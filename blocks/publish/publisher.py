@@ -18,6 +18,7 @@ from typing import Any
 
 import fsspec
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 from huggingface_hub import CommitOperationAdd
@@ -26,7 +27,9 @@ from loguru import logger
 from blocks.publish.card import About, make_card, samples_to_show
 from blocks.publish.hub import Conflict, Repository
 from blocks.publish.parts import TARGET, NotThere, Part, Stored, due_parts, join, measure
+from blocks.shards.chunk import SOURCE
 from blocks.shards.commit import count_commits, load_commits
+from blocks.shards.documents import documents_of
 from blocks.shards.folder import RunError, RunFolder, write_atomically
 from blocks.shards.plan import load_plan, planned_rows
 from blocks.shards.run import load_run
@@ -51,6 +54,7 @@ class Publisher:
         folder: the run.
         repository: where to.
         about: what the card says that only people know.
+        with_source: whether the documents are published, too, as `source_text`.
         target: bytes of a file.
         files_per_commit: at the most.
         bytes_per_commit: about.
@@ -64,6 +68,7 @@ class Publisher:
         folder: RunFolder,
         repository: Repository,
         about: About,
+        with_source: bool = False,
         target: int = TARGET,
         files_per_commit: int = FILES_PER_COMMIT,
         bytes_per_commit: int = BYTES_PER_COMMIT,
@@ -74,6 +79,7 @@ class Publisher:
         self.folder, self.record, self.repository, self.about = folder, record, repository, about
         self.target, self.files_per_commit, self.bytes_per_commit = target, files_per_commit, bytes_per_commit
         self.work = folder.state / "publish"
+        self.with_source = with_source
 
     def run(self, follow: bool = False, every: float = 60.0, over: threading.Event | None = None) -> dict[str, Stored]:
         """Publish what is due.
@@ -179,6 +185,8 @@ class Publisher:
                 if shard.endswith(".parquet"):
                     parquet = pq.ParquetFile(stream)
                     schema = parquet.schema_arrow
+                    if self.with_source and "source_id" in schema.names and SOURCE not in schema.names:
+                        schema = schema.append(pa.field(SOURCE, pa.string()))
                     rows += next(parquet.iter_batches(1)).to_pylist()
                 else:
                     rows.append(orjson.loads(next(iter(stream))))
@@ -198,12 +206,18 @@ class Publisher:
 
     def _joined(self, part: Part) -> Path:
         """The part as a local file; one that a killed publisher has left is used again if it is of the same shards."""
-        whole = self.work / f"{_hash(repr(part))}.part{Path(part.path).suffix}"
+        whole = self.work / f"{_hash(f'{part}{self.with_source}')}.part{Path(part.path).suffix}"
         if not whole.exists():
             torn = self.work / f"torn{whole.suffix}"
-            join(self.folder, part, torn)
+            join(self.folder, part, torn, self._sources if self.with_source else None)
             torn.replace(whole)
         return whole
+
+    def _sources(self, shard: str) -> Mapping[str, str]:
+        """The documents that the samples of a shard were made from, by id."""
+        *_, unit, k = Path(shard).stem.split("-")
+        [found] = [one for one in load_plan(self.folder.state / "plan.jsonl") if one.number == int(unit)]
+        return documents_of(found, int(k), self.record.fingerprint)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

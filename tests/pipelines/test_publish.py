@@ -257,6 +257,26 @@ def test_the_card_of_a_run_that_goes_on_tells_how_far_it_is(tmp_path, mock, hub)
     assert re.search(r"per hour\. About \d", readme)
 
 
+def test_documents_are_joined_on_request(tmp_path, mock, hub):
+    there, run = hub(), tmp_path / "run"
+    rows = [{"name": "same" if i < 3 else f"n{i}", "body": row["text"]} for i, row in enumerate(documents(12))]
+    corpus = write_jsonl(tmp_path / "in.jsonl", rows)
+    asked = ["--text-column", "body", "--id-column", "name", "--chunk-size", 5, "--formats", "faq,table"]
+    assert finephrase("--input", corpus, "--output", run, *asked, *endpoint(mock)).returncode == 0
+    assert publish(there, run, "--with-source").returncode == 0
+    folder = there.files()
+    found = {row["source_id"]: row["source_text"] for row in published(folder)}
+    assert list(found.values()) == [row["body"] for row in rows] and list(found)[:2] == ["same", "same#1"]
+    assert "do not train on them by mistake" in (folder / "README.md").read_text()
+
+
+def test_a_hub_that_says_nothing_is_asked_again(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 10, 5), hub("--hang-share", 0.1, "--hang-seconds", 900, "--seed", 3)
+    done = publish(there, run, "--silence", 2)
+    assert done.returncode == 0, done.stdout
+    assert json.loads((there.root / "faults.json").read_text())["hang"] > 0
+
+
 def test_a_file_that_a_killed_publisher_left_is_not_taken_for_another(tmp_path, mock):
     run = make_run(tmp_path, mock, 20, 5, "--limit", 10)
     publisher = Publisher(RunFolder.at(str(run)), Repository(REPO), About())
