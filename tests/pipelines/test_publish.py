@@ -270,6 +270,21 @@ def test_documents_are_joined_on_request(tmp_path, mock, hub):
     assert "do not train on them by mistake" in (folder / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("kinds", "paths"), [("lost-close,lost-500,lost-504", "/commit/"), ("reset", "_upload|/commit/")]
+)
+def test_an_answer_that_is_lost_and_an_upload_that_breaks(tmp_path, mock, hub, kinds, paths):
+    run = make_run(tmp_path, mock, 20, 5)
+    there = hub("--faults", 1, "--fault-limit", 3, "--fault-kinds", kinds, "--fault-paths", paths)
+    done = publish(there, run, "--file-size", 0.01)
+    assert done.returncode == 0, done.stdout
+    injected = json.loads((there.root / "faults.json").read_text())
+    assert sum(injected.values()) > 0 and injected.keys() <= set(kinds.split(",")), injected
+    added = Counter(path for commit in there.commits() for path in commit["paths"] if path.endswith(".parquet"))
+    assert set(added.values()) == {1}, "a commit that was made is not made again"
+    assert Counter(row["id"] for row in published(there.files())) == Counter(row["id"] for row in samples(run))
+
+
 def test_a_hub_that_says_nothing_is_asked_again(tmp_path, mock, hub):
     run, there = make_run(tmp_path, mock, 10, 5), hub("--hang-share", 0.1, "--hang-seconds", 900, "--seed", 3)
     done = publish(there, run, "--silence", 2)
