@@ -96,7 +96,7 @@ class Cluster:
             "partition": self.partition,
             "account": self.account,
             "qos": self.qos,
-            "time": "01:00:00",
+            "time": self.time,
             "output": str(folder / "job.log"),
             **self.bookkeeping,
         }

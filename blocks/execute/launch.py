@@ -59,9 +59,8 @@ class Launch:
         path = self.folder.state / "plan.jsonl"
         before = load_plan(path)
         self.chunk_size = chunk_size
-        if self.report is not None or (
-            before and not grow
-        ):  # what jobs have to do was settled when they were submitted
+        # What the jobs of a cluster have to do was settled when they were submitted.
+        if self.report is not None or (before and not grow):
             self.units = before
             return
         self.units = extend_plan(before, files, chunk_size, limit)
