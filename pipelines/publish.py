@@ -38,8 +38,8 @@ def publish(
     language: Annotated[str | None, typer.Option(help="Language of the texts, such as en, for the card.")] = None,
     title: Annotated[str, typer.Option(help="Title of the card; the repository's name by default.")] = "",
     with_source: Annotated[
-        bool, typer.Option("--with-source", help="Publish the documents, too, whole, as source_text.")
-    ] = False,
+        bool | None, typer.Option("--with-source", help="Publish the documents, too, whole, as source_text.")
+    ] = None,
     file_size: Annotated[float, typer.Option(help="MB of a published file, about.")] = TARGET >> 20,
     per_hour: Annotated[int, typer.Option(min=1, help="Commits per hour at the most; the Hub allows 128.")] = PER_HOUR,
     patience: Annotated[float, typer.Option(help="Seconds after which a Hub that keeps failing is given up.")] = 3600.0,

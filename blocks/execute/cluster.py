@@ -89,8 +89,8 @@ class Cluster:
     def bookkeeping_options(self, folder: Path, arrays: Sequence[str]) -> dict[str, Any]:
         """The options of sbatch for a job that waits for other jobs."""
         own = {
-            "job-name": f"finemill-after-{'-'.join(arrays)}",
-            "dependency": f"afterany:{':'.join(arrays)}",
+            "job-name": "-".join(["finemill-after", *arrays]),
+            "dependency": f"afterany:{':'.join(arrays)}" if arrays else None,
             "ntasks": 1,
             "cpus-per-task": 1,
             "partition": self.partition,

@@ -60,9 +60,8 @@ def publishing(
     repository.check()
     if cluster is not None:
         yield
-        if arrays := active_arrays(folder):
-            job = _publish_after(cluster, arrays, repository, folder)
-            console.print(f"submitted job {job}, which publishes to {repository.name} afterwards", highlight=False)
+        job = _publish_after(cluster, active_arrays(folder), repository, folder)
+        console.print(f"submitted job {job}, which publishes to {repository.name} afterwards", highlight=False)
         return
     over, problems = threading.Event(), list[Exception]()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ import pyarrow as pa
 import yaml
 
 from blocks.execute.progress import duration
-from blocks.generate.prompts import load_prompts
+from blocks.generate.prompts import Prompt, load_prompts
 from blocks.publish.parts import Stored
 from blocks.shards.chunk import SOURCE
 from blocks.shards.run import RunRecord
 
 LOCAL = frozenset({"api_key_env", "cluster", "config", "endpoint", "output", "state", "server", "samples", "after"})
 """Options that say where a run was, not what it made; a card does not tell them."""
+
+_SECRET = re.compile(r"key|token(?!s|izer)|secret|password|authorization", re.IGNORECASE)
 
 LONGEST_SAMPLE = 1500
 """Characters of a sample that the card shows."""
@@ -43,6 +46,11 @@ class About:
     license: str | None = None
     language: str | None = None
     title: str = ""
+
+    def over(self, former: Mapping[str, Any]) -> About:
+        """With what was said formerly where nothing is said now."""
+        said = {name: value for name, value in asdict(self).items() if value}
+        return About(**{**former, **said})
 
 
 def make_card(
@@ -95,6 +103,8 @@ def make_card(
         alarms=summary["alarms"],
         shown=shown,
         license=about.license,
+        with_text=schema is None or "text" in schema.names,
+        by_model="model" in record.fingerprint,
         with_source=schema is not None and SOURCE in schema.names,
     )
     return f"---\n{_front_matter(repository, record, formats, schema, about)}---\n{body}"
@@ -144,6 +154,8 @@ def _progress(summary: Mapping[str, Any], planned: int | None) -> str:
     if summary["complete"]:
         return ""
     done, seconds = summary["read"] + summary["documents"]["excluded"], summary["seconds"]
+    if planned and done >= planned:
+        return "All documents were read once; what was added to the run later is being made."
     rate = done / seconds if seconds else 0.0
     said = f"{done:,} documents in {duration(seconds)} of work, {rate * 3600:,.0f} per hour."
     if not planned:
@@ -153,17 +165,19 @@ def _progress(summary: Mapping[str, Any], planned: int | None) -> str:
     return f"`{bar}` {done / planned:.0%} of {planned:,}: {said}{left}"
 
 
-def _prompts(record: RunRecord) -> tuple[list[Any], list[str]]:
+def _prompts(record: RunRecord) -> tuple[list[Prompt], list[str]]:
     """The prompts of the run that are still what they were, and the names of the others."""
     options = record.config
     if "formats" not in options:
         return [], []
-    try:
-        prompts = load_prompts(options["formats"], options.get("prompt") or [], options.get("wordings") == "all")
-    except (OSError, ValueError):
-        return [], sorted(record.formats)
-    known = [prompt for prompt in prompts if prompt.hash in record.formats.get(prompt.name, "")]
-    return known, sorted(set(record.formats) - {prompt.name for prompt in known})
+    prompts: list[Prompt] = []
+    wordings = options.get("wordings") == "all"
+    own = [("none", [file]) for file in options.get("prompt") or []]
+    for names, files in [*((name, []) for name in record.formats), *own]:  # formats that were added later, too
+        with suppress(OSError, ValueError):
+            prompts += load_prompts(names, files, wordings)
+    known = {prompt.title: prompt for prompt in prompts if prompt.hash in record.formats.get(prompt.name, "")}
+    return list(known.values()), sorted(set(record.formats) - {prompt.name for prompt in known.values()})
 
 
 def _recipe(record: RunRecord) -> dict[str, Any]:
@@ -172,7 +186,13 @@ def _recipe(record: RunRecord) -> dict[str, Any]:
 
 
 def _public(value: Any) -> Any:
-    """A value without the folders of this machine."""
+    """A value without the folders of this machine, and without what looks like a key."""
+    if isinstance(value, Mapping):
+        return {
+            name: _public(one) for name, one in value.items() if not _SECRET.search(str(name)) and name not in LOCAL
+        }
+    if isinstance(value, list):
+        return [_public(one) for one in value]
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", "file:")) else value
 
 
@@ -204,8 +224,8 @@ def _front_matter(
             if names
         ],
     }
-    if schema is not None and names:
-        features = [_feature(field.name, field.type) for field in schema]
+    features = [_feature(field.name, field.type) for field in schema or ()]
+    if names and features and None not in features:
         told["dataset_info"] = [{"config_name": name, "features": features} for name in patterns]
     return yaml.dump(told, Dumper=_Plain, sort_keys=False, allow_unicode=True)
 
@@ -217,25 +237,24 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def _feature(name: str, kind: pa.DataType) -> dict[str, Any]:
-    """A column as the Hub declares it in a card."""
-    if pa.types.is_list(kind):
-        inner = kind.value_type
-        if pa.types.is_struct(inner):
-            return {"name": name, "list": [_feature(field.name, field.type) for field in inner]}
-        return {"name": name, "list": _dtype(inner)}
-    if pa.types.is_struct(kind):
-        return {"name": name, "struct": [_feature(field.name, field.type) for field in kind]}
-    return {"name": name, "dtype": _dtype(kind)}
-
-
-def _dtype(kind: pa.DataType) -> str:
-    return {"double": "float64", "float": "float32", "large_string": "string"}.get(str(kind), str(kind))
+def _feature(name: str, kind: pa.DataType) -> dict[str, Any] | None:
+    """A column as the Hub declares it in a card; None for one that is seldom enough to be left to be inferred."""
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    if not pa.types.is_struct(inner):
+        dtype = {"double": "float64", "float": "float32"}.get(str(inner), str(inner))
+        return {"name": name, "list" if inner is not kind else "dtype": dtype} if dtype in _DTYPES else None
+    fields = [_feature(field.name, field.type) for field in inner]
+    return None if None in fields else {"name": name, "list" if inner is not kind else "struct": fields}
 
 
 def _size(rows: int) -> str:
     names = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
     return names[next((at for at, limit in enumerate(10**power for power in range(3, 10)) if rows < limit), 7)]
+
+
+_DTYPES = frozenset(
+    "string large_string bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 binary".split()
+)
 
 
 def samples_to_show(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     LocalEntryNotFoundError,
     LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
 )
@@ -71,7 +72,7 @@ class Repository:
 
     def __post_init__(self) -> None:
         self.api = HfApi(token=self.token)
-        self._failing_since = 0.0
+        self._failing: tuple[str, float, float] = ("", 0.0, 1.0)  # on top of which commit, since when, next pause
 
     def check(self, private: bool = True) -> None:
         """Make sure that this account can write to the repository, which is created if there is none.
@@ -109,12 +110,13 @@ class Repository:
 
         return self._patiently(load, path)
 
-    def hashes(self, revision: str) -> dict[str, str]:
-        """SHA-256 of every large file at a commit, by path."""
+    def files(self, revision: str) -> dict[str, tuple[int, str | None]]:
+        """Size and SHA-256 of every file at a commit, by path; the Hub knows no SHA-256 of small ones."""
 
-        def load() -> dict[str, str]:
+        def load() -> dict[str, tuple[int, str | None]]:
             entries = self.api.list_repo_tree(self.name, recursive=True, repo_type="dataset", revision=revision)
-            return {entry.path: entry.lfs.sha256 for entry in entries if isinstance(entry, RepoFile) and entry.lfs}
+            found = (entry for entry in entries if isinstance(entry, RepoFile))
+            return {entry.path: (entry.size, entry.lfs.sha256 if entry.lfs else None) for entry in found}
 
         return self._patiently(load, "the list of files")
 
@@ -135,7 +137,8 @@ class Repository:
             self._patiently(lambda one=one: self.upload([one]), one.path_in_repo)  # type: ignore[misc]
         self._wait_for_quota()
         self.committed.append(time.time())  # it may have been made although the answer is an error
-        self._failing_since = self._failing_since or time.monotonic()
+        if self._failing[0] != parent:  # the last one was made, then
+            self._failing = (parent, time.monotonic(), 1.0)
         get_session().timeout = self.silence
         try:
             self.api.create_commit(
@@ -143,13 +146,15 @@ class Repository:
             )
         except Exception as error:
             pause = _pause(error, self.name)
-            if time.monotonic() - self._failing_since > self.patience:
+            _, since, delay = self._failing
+            if time.monotonic() - since > self.patience:
                 raise RunError(f"no commit to {self.name} succeeds: {_said(error)}") from error
             if pause is not None:
                 logger.info(f"a commit to {self.name} failed: {_said(error)}; looking whether it was made all the same")
-                time.sleep(max(pause, random.uniform(0.5, 1.5)))
+            asked = pause or 0.0
+            time.sleep(max(asked, delay * random.uniform(0.5, 1.5)))
+            self._failing = (parent, since + asked, min(2 * delay, LONGEST_PAUSE))
             raise Conflict from error
-        self._failing_since = 0.0
 
     def _wait_for_quota(self) -> None:
         now = time.time()
@@ -191,8 +196,14 @@ def _pause(error: Exception, name: str) -> float | None:
         RunError: it will not succeed.
         Exception: it has nothing to do with the Hub.
     """
-    if isinstance(error, (RuntimeError, ValueError)) and isinstance(error.__cause__, Exception):
-        return _pause(error.__cause__, name)  # "Error while uploading"
+    if isinstance(error, OfflineModeIsEnabled):
+        raise RunError("the Hub is switched off (HF_HUB_OFFLINE), so nothing can be published") from error
+    # "Error while uploading", without more; a 400 is both an error of the Hub and a ValueError.
+    if isinstance(error, (RuntimeError, ValueError)) and not isinstance(error, HfHubHTTPError):
+        if isinstance(error.__cause__, Exception):
+            return _pause(error.__cause__, name)
+        if isinstance(error, RuntimeError):  # of Xet, or a connection that was closed under the request
+            return 0.0
     if isinstance(error, LocalTokenNotFoundError):
         raise RunError("there is no token for the Hub: run `hf auth login`, or set HF_TOKEN") from error
     if isinstance(error, HFValidationError):

@@ -134,6 +134,9 @@ def due_parts(
         published: what is published, by path, with `chunks`: the first and the last one.
         target: bytes of a file.
     """
+    passes = [record.seen_by(folder, number) for number in range(len(record.passes))]
+    # Before the records are read: what is committed meanwhile must not seem to have no samples.
+    pending = [{unit.number for unit, _ in pending_units(seen, units)} for seen in passes]
     shards: dict[int, dict[tuple[int, int], dict[str, tuple[str, int, int]]]] = {}
     for commit in load_commits(folder):
         found = {
@@ -141,25 +144,31 @@ def due_parts(
         }
         shards.setdefault(folder.pass_of(commit.chunk), {})[commit.unit, commit.k] = found
     parts: list[Part] = []
-    complete = True
-    for number in range(len(record.passes)):
-        seen = record.seen_by(folder, number)
-        pending = {unit.number for unit, _ in pending_units(seen, units)}
-        complete = complete and not pending
-        finished = min(pending, default=len(units))
+    for number, seen in enumerate(passes):
+        finished = min(pending[number], default=len(units))
         chunks = {at: found for at, found in sorted(shards.get(number, {}).items()) if at[0] < finished}
         for name in sorted({name for found in chunks.values() for name in found}):
             # As in the run: retries add to the formats of another pass, so they have its number in their names.
             stem = f"{name}/train-{seen.prefix if seen.retries else ''}"
             there = {path: file["chunks"] for path, file in published.items() if path.startswith(stem)}
-            shards_of_name = {seen.chunk_name(*at): found[name] for at, found in chunks.items() if name in found}
+            ranges = sorted(_range(seen, ends) for ends in there.values() if seen.parse_name(ends[0]) is not None)
+            of_name = {at: found[name] for at, found in chunks.items() if name in found}
             free = (number for number in count() if not any(path.startswith(f"{stem}{number:05d}") for path in there))
-            for group in _groups(shards_of_name, list(there.values()), target, whole=not pending):
-                held = [shards_of_name[chunk] for chunk in group]
-                paths, rows, sizes = zip(*held, strict=True)
+            for group in _groups(of_name, ranges, target, whole=not pending[number]):
+                paths, rows, sizes = zip(*(of_name[at] for at in group), strict=True)
                 path = f"{stem}{next(free):05d}{Path(paths[0]).suffix}"
-                parts.append(Part(path, name, (group[0], group[-1]), paths, sum(rows), sum(sizes)))
-    return parts, complete
+                ends = (seen.chunk_name(*group[0]), seen.chunk_name(*group[-1]))
+                parts.append(Part(path, name, ends, paths, sum(rows), sum(sizes)))
+    return parts, bool(units) and not any(pending)
+
+
+_Chunk = tuple[int, int]
+
+
+def _range(folder: RunFolder, ends: Sequence[str]) -> tuple[_Chunk, _Chunk]:
+    """The first and the last chunk of a published file as numbers: their names are in no order beyond five digits."""
+    (first_unit, first_k), (last_unit, last_k) = (folder.parse_name(name) or (0, 0) for name in ends)
+    return (first_unit, first_k), (last_unit, last_k)
 
 
 def _is_shard(file: Any) -> bool:
@@ -167,13 +176,18 @@ def _is_shard(file: Any) -> bool:
 
 
 def _groups(
-    shards: Mapping[str, tuple[str, int, int]], published: Sequence[Sequence[str]], target: int, whole: bool
-) -> Iterator[list[str]]:
+    shards: Mapping[_Chunk, tuple[str, int, int]],
+    published: Sequence[tuple[_Chunk, _Chunk]],
+    target: int,
+    whole: bool,
+) -> Iterator[list[_Chunk]]:
     """Runs of chunks of about `target` bytes between those that are published; the last one only if nothing follows."""
-    group: list[str] = []
-    size = 0
+    group: list[_Chunk] = []
+    size = at = 0
     for chunk, (_, _, weight) in shards.items():
-        if any(first <= chunk <= last for first, last in published):
+        while at < len(published) and published[at][1] < chunk:
+            at += 1
+        if at < len(published) and published[at][0] <= chunk:
             if group:
                 yield group
             group, size = [], 0

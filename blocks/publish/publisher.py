@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ class Publisher:
     Args:
         folder: the run.
         repository: where to.
-        about: what the card says that only people know.
-        with_source: whether the documents are published, too, as `source_text`.
+        about: what the card says that only people know; what is not said stays as it was published.
+        with_source: whether the documents are published, too, as `source_text`; None for as it was.
         target: bytes of a file.
         files_per_commit: at the most.
         bytes_per_commit: about.
@@ -68,7 +69,7 @@ class Publisher:
         folder: RunFolder,
         repository: Repository,
         about: About,
-        with_source: bool = False,
+        with_source: bool | None = None,
         target: int = TARGET,
         files_per_commit: int = FILES_PER_COMMIT,
         bytes_per_commit: int = BYTES_PER_COMMIT,
@@ -95,16 +96,18 @@ class Publisher:
         Raises:
             RunError: the Hub refuses, another publisher is at work, or the repository holds something else.
         """
-        over = over or threading.Event()
+        ends = over or threading.Event()
         missing_since = None
         with self._alone():
             while True:
+                ended = ends.is_set()
                 seen = count_commits(self.folder)  # before anything else is read: what comes later is looked at later
                 self.record = load_run(self.folder) or self.record
                 head, published, card = self._published()
                 units = load_plan(self.folder.state / "plan.jsonl")
                 parts, complete = due_parts(self.folder, self.record, units, published, self.target)
-                goes_on = follow and not complete and not over.is_set()
+                # Who works on the run knows when it is over; a complete plan may grow in the next moment.
+                goes_on = follow and (not complete if over is None else not ended)
                 lately = time.time() - max(self.repository.committed, default=0.0) < CARD_EVERY
                 if parts:
                     try:
@@ -112,28 +115,44 @@ class Publisher:
                         missing_since = None
                     except NotThere:
                         missing_since = missing_since or time.monotonic()
-                        if not follow or over.is_set() or time.monotonic() - missing_since > MISSING:
+                        if not follow or ended or time.monotonic() - missing_since > MISSING:
                             raise
-                        over.wait(min(every, 10.0))
+                        ends.wait(min(every, 10.0))
                 elif not (goes_on and lately) and _hash(self.card(published)) != card:
-                    self._commit([], published, head)
+                    if self._commit([], published, head) and not follow:
+                        break
                 elif goes_on:
-                    while not over.wait(every) and count_commits(self.folder) == seen:
+                    while not ends.wait(every) and count_commits(self.folder) == seen:
                         pass
                 else:
-                    return published
+                    break
+            for file in self.work.glob("*.part*"):
+                file.unlink()
+            return published
 
     def _published(self) -> tuple[str, dict[str, Stored], str]:
         """The newest commit, the files that are there as they were published, and the hash of the card."""
         head = self.repository.head()
         content = self.repository.read(MANIFEST, head)
+        there = self.repository.files(head)
+        if content is None and (others := [path for path, (_, sha256) in there.items() if sha256 is not None]):
+            raise RunError(f"{self.repository.name} holds {others[0]}, which is not ours: give a repository of its own")
         manifest: dict[str, Any] = orjson.loads(content) if content else {"run": self.record.id, "files": {}}
         if manifest["run"] != self.record.id:
             raise RunError(
                 f"{self.repository.name} holds another run ({manifest['run']}): give a repository of its own"
             )
-        hashes = self.repository.hashes(head) if manifest["files"] else {}
-        files = {path: file for path, file in manifest["files"].items() if hashes.get(path) == file["sha256"]}
+        published: dict[str, Stored] = manifest["files"]
+        as_published = {
+            path: ((file["bytes"], file["sha256"]), (file["bytes"], None)) for path, file in published.items()
+        }
+        files = {path: file for path, file in published.items() if there.get(path) in as_published[path]}
+        before = manifest.get("with_source", False)
+        if self.with_source not in (None, before) and published:
+            begun = "with" if before else "without"
+            raise RunError(f"{self.repository.name} was begun {begun} the documents: go on like that, or elsewhere")
+        self.with_source = bool(before if self.with_source is None else self.with_source)
+        self.about = self.about.over(manifest.get("about", {}))
         for path in manifest["files"].keys() - files.keys():
             logger.warning(f"{path} is not in {self.repository.name} as it was published; it is published again")
         return head, files, manifest.get("card", "")
@@ -143,8 +162,8 @@ class Publisher:
         fitting = sum(size <= self.bytes_per_commit for size in sizes)
         return parts[: max(1, min(fitting, self.files_per_commit))]
 
-    def _commit(self, parts: list[Part], published: dict[str, Stored], head: str) -> None:
-        """One commit; when it fails the caller looks what is there and goes on from that."""
+    def _commit(self, parts: list[Part], published: dict[str, Stored], head: str) -> bool:
+        """One commit; when it fails (False) the caller looks what is there and goes on from that."""
         operations = []
         files = dict(published)
         for part in parts:
@@ -160,7 +179,13 @@ class Publisher:
             operations.append(operation)
         files = dict(sorted(files.items()))
         readme = self.card(files)
-        manifest = {"run": self.record.id, "card": _hash(readme), "files": files}
+        manifest = {
+            "run": self.record.id,
+            "card": _hash(readme),
+            "about": asdict(self.about),
+            "with_source": self.with_source,
+            "files": files,
+        }
         operations.append(CommitOperationAdd(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2)))
         operations.append(CommitOperationAdd("README.md", readme.encode()))
         rows = sum(part.rows for part in parts)
@@ -168,12 +193,13 @@ class Publisher:
         try:
             self.repository.commit(operations, message, head)
         except Conflict:
-            return
+            return False
         finally:
             write_atomically(self.work / "commits.json", orjson.dumps(self.repository.committed))
         for file in self.work.glob("*.part*"):
             file.unlink()
         logger.info(f"{self.repository.name}: {len(parts)} file(s), {rows:,} samples")
+        return True
 
     def card(self, files: Mapping[str, Stored]) -> str:
         """The README when these files are published."""
@@ -216,8 +242,11 @@ class Publisher:
     def _sources(self, shard: str) -> Mapping[str, str]:
         """The documents that the samples of a shard were made from, by id."""
         *_, unit, k = Path(shard).stem.split("-")
-        [found] = [one for one in load_plan(self.folder.state / "plan.jsonl") if one.number == int(unit)]
-        return documents_of(found, int(k), self.record.fingerprint)
+        found = load_plan(self.folder.state / "plan.jsonl")[int(unit)]
+        try:
+            return documents_of(found, int(k), self.record.fingerprint)
+        except OSError as error:
+            raise RunError(f"the documents of {found.file.url} cannot be read: {error}") from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -15,12 +16,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
 from blocks.publish.card import About
-from blocks.publish.hub import Repository
-from blocks.publish.parts import due_parts
+from blocks.publish.hub import Repository, _pause
+from blocks.publish.parts import _groups, due_parts
 from blocks.publish.publisher import Publisher
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan
 from tests.conftest import ROOT, command, documents, endpoint, finephrase, samples, summary, write_jsonl, write_parquet
 from tests.pipelines.test_judge import judge
@@ -322,6 +324,56 @@ def test_a_shard_that_is_on_its_way_is_waited_for(tmp_path, mock, hub):
     (tmp_path / "away").rename(shard)
     assert process.wait(60) == 0
     assert len(published(there.files())) == 20
+
+
+def test_small_json_lines_are_not_published_again_and_again(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 20, 5, "--shard-format", "jsonl"), hub()
+    for _ in range(2):
+        done = publish(there, run, "--license", "odc-by")
+        assert done.returncode == 0 and "40 samples in 2 file(s)" in done.stdout, done.stdout
+    again = publish(there, run)  # and the licence stays
+    assert again.returncode == 0 and len(there.commits()) == 2
+    folder = there.files()
+    lines = [json.loads(line) for path in folder.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert len({row["id"] for row in lines}) == len(lines) == 40
+
+
+def test_a_publisher_beside_a_run_that_grows_waits_for_its_end(tmp_path, start_mock, hub):
+    """The plan of the run is complete when the second launch begins, and grows a little later."""
+    mock, there = start_mock("--latency", "0.3"), hub()
+    source = write_parquet(tmp_path / "in.parquet", documents(60), row_group_size=5)
+    asked = ["--input", source, "--output", f"hf://datasets/{REPO}", "--formats", "faq", "--chunk-size", 5]
+    for limit in (10, 60):
+        done = finephrase(*asked, *endpoint(mock), "--limit", limit, cwd=tmp_path, env=there.environment)
+        assert done.returncode == 0 and "published: http://" in done.stdout, done.stdout
+        assert len(published(there.files())) == limit
+    finephrase(*asked, *endpoint(mock), "--formats", "faq,table", cwd=tmp_path, env=there.environment)
+    assert len(published(there.files())) == 120
+    assert "have been changed" not in (there.files() / "README.md").read_text()
+
+
+def test_a_bad_request_is_not_tried_again():
+    """It is a ValueError with a cause as well, like errors that pass."""
+    library = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+    response = library.Response(400, request=library.Request("POST", "http://hub"))
+    error = BadRequestError("the licence is unknown", response=response)
+    error.__cause__ = library.HTTPError("400")
+    with pytest.raises(RunError, match="refuses org/made: the licence is unknown"):
+        _pause(error, REPO)
+    assert _pause(RuntimeError("Error while uploading"), REPO) == 0.0
+
+
+def test_chunks_are_told_apart_beyond_five_digits():
+    shards = {(unit, 0): (f"{unit}.parquet", 1, 10) for unit in (99_990, 100_003, 100_005, 100_006)}
+    published = [((10_000, 0), (10_005, 0)), ((99_990, 0), (100_003, 0))]
+    assert list(_groups(shards, published, 15, whole=True)) == [[(100_005, 0), (100_006, 0)]]
+
+
+def test_another_wish_for_documents_is_refused(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 10, 5), hub()
+    assert publish(there, run).returncode == 0
+    done = publish(there, run, "--with-source")
+    assert done.returncode == 1 and "begun without the documents" in done.stdout
 
 
 def test_dry_run_asks_nobody(tmp_path, mock, hub):
