@@ -22,7 +22,8 @@ demo: cpu
 	$(BIN)/python pipelines/finephrase.py --config demo/demo.yaml
 
 # Most tests wait for processes that they have started, so two at a time take little more than half as long.
-PYTEST := -m pytest -n 2 --dist loadfile
+# In the order of the files: xdist would put those with few tests last, and these take longest.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: cpu
 	$(BIN)/python $(PYTEST)
