@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # re-exported without __all__
 from rich.console import Console
 
 from blocks.execute.options import one_line_errors

@@ -66,7 +66,7 @@ def fake_vllm(folder: Path) -> Path:
     """A program called vllm in `folder`, for PATH; see tests/generate/fake_vllm.py."""
     if (Path(sys.executable).parent / "vllm").exists():
         # A run prefers the vllm of its own environment, which would look for a GPU and load a model.
-        pytest.skip("the real vLLM would be started")
+        pytest.skip("the real vLLM of this environment would be started, not the stand-in")
     program = folder / "vllm"
     folder.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')

@@ -129,8 +129,8 @@ def test_files_are_committed_and_read_back(start: Callable[..., Hub], tmp_path: 
     assert api.list_repo_files(REPO, repo_type="dataset") == paths
     assert api.list_repo_files(REPO, repo_type="dataset", revision=first) == paths[:1]
     found = {one.path: one for one in api.list_repo_tree(REPO, repo_type="dataset", recursive=True, expand=True)}
-    assert found["data/a b%2F.parquet"].lfs.sha256 == hashlib.sha256(content).hexdigest()  # type: ignore[union-attr]
-    assert found["data/deep"].last_commit.oid == second  # type: ignore[union-attr]
+    assert found["data/a b%2F.parquet"].lfs.sha256 == hashlib.sha256(content).hexdigest()
+    assert found["data/deep"].last_commit.oid == second
     inside = api.list_repo_tree(REPO, "data/deep", repo_type="dataset")
     assert [one.path for one in inside] == ["data/deep/two.parquet"]
     several = api.get_paths_info(REPO, ["data", "empty.parquet", "no", "data/a b%2F.parquet"], repo_type="dataset")
@@ -304,7 +304,7 @@ def test_what_was_not_uploaded_is_refused(start: Callable[..., Hub]) -> None:
     with pytest.raises(BadRequestError, match="LFS pointer pointed to a file that does not exist"):
         commit(api, absent)
     said = {"operation": "upload", "transfers": ["basic"], "hash_algo": "sha256"}
-    said |= {"objects": [{"oid": oid, "size": len(content)}]}  # type: ignore[dict-item]
+    said |= {"objects": [{"oid": oid, "size": len(content)}]}
     batch = f"{hub.url}/datasets/{REPO}.git/info/lfs/objects/batch"
     reply = httpx2.post(batch, json=said, headers={"Authorization": "Bearer W"}).json()
     url = reply["objects"][0]["actions"]["upload"]["href"]

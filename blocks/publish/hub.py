@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # public, but re-exported without __all__
 from loguru import logger
 
 from blocks.shards.folder import RunError
@@ -134,7 +135,7 @@ class Repository:
         """
         operations = list(operations)
         for one in operations:
-            self._patiently(lambda one=one: self.upload([one]), one.path_in_repo)  # type: ignore[misc]
+            self._patiently(partial(self.upload, [one]), one.path_in_repo)
         self._wait_for_quota()
         self.committed.append(time.time())  # it may have been made although the answer is an error
         if self._failing[0] != parent:  # the last one was made, then
