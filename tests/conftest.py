@@ -68,9 +68,10 @@ def fake_vllm(folder: Path) -> Path:
         # A run prefers the vllm of its own environment, which would look for a GPU and load a model.
         pytest.skip("the real vLLM of this environment would be started, not the stand-in")
     program = folder / "vllm"
-    folder.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
-    program.chmod(0o755)
+    if not program.exists():  # a job may be starting the one that is there
+        folder.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/generate/fake_vllm.py"}" "$@"\n')
+        program.chmod(0o755)
     return program
 
 

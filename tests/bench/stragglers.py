@@ -55,7 +55,10 @@ def wall(slurm: Slurm, answers: Path, wanted: int) -> float:
     slurm.wait(lambda: not slurm.queue(), "end", 1800)
     times = sorted(float(line) for line in answers.read_text().splitlines())
     if len(times) != wanted:
-        raise SystemExit(f"{len(times)} answers to {wanted} documents")
+        logs = "\n".join(
+            f"{log}:\n{log.read_text()[-3000:]}" for log in sorted(answers.parent.glob("*/**/launches/*/*.log"))
+        )
+        raise SystemExit(f"{logs}\n{len(times)} answers to {wanted} documents")
     answers.unlink()
     return times[-1] - times[0] + LATENCY
 
