@@ -18,10 +18,9 @@ from rich.console import Console
 from blocks.execute.options import one_line_errors
 from blocks.publish.card import About
 from blocks.publish.hub import PER_HOUR, SILENCE, Repository
-from blocks.publish.parts import TARGET, due_parts
+from blocks.publish.parts import TARGET
 from blocks.publish.publisher import Publisher
 from blocks.shards.folder import RunFolder
-from blocks.shards.plan import load_plan
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
@@ -59,8 +58,7 @@ def publish(
             folder, repository, About(license, language, title), with_source, int(file_size * (1 << 20))
         )
         if dry_run:
-            units = load_plan(folder.state / "plan.jsonl")
-            parts, complete = due_parts(folder, publisher.record, units, {}, publisher.target)
+            parts, complete = publisher.due({})
             for part in parts:
                 console.print(f"{part.path}: {part.rows:,} samples of {len(part.shards):,} shards", highlight=False)
             console.print(f"{len(parts):,} file(s){'' if complete else '; the run is not complete'}", highlight=False)

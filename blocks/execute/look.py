@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs
 
 from blocks.shards.chunk import SOURCE
 from blocks.shards.commit import load_commits
-from blocks.shards.documents import documents_of
+from blocks.shards.documents import Documents, SourceDocument, source_hash
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan
 from blocks.shards.rows import read_rows, schema_of
@@ -89,20 +89,35 @@ def _of_run(folder: RunFolder, wanted: Wanted) -> Iterator[dict[str, Any]]:
     record = load_run(folder)
     assert record is not None
     units = {unit.number: unit for unit in load_plan(folder.state / "plan.jsonl")}
-    shape = record.fingerprint
+    documents, missing = Documents(record.fingerprint), list[str]()
     kind = "rejected/" if wanted.reason is not None else f"shards/{wanted.format or ''}"
     for commit in load_commits(folder):
         for written in commit.files:
             if not written.path.startswith(kind) or not written.rows:
                 continue
-            [file] = list_files(f"{folder.output}/{written.path}")
-            found = [row for row in _rows(file) if wanted(row)]
-            if not found:
+            try:
+                [file] = list_files(f"{folder.output}/{written.path}")
+            except RunError:  # its worker is about to move it, or was killed before
+                missing.append(written.path)
                 continue
-            documents: dict[str, str] = {}
-            with suppress(OSError):  # the input may be gone since
-                if SOURCE not in found[0] and commit.unit in units:
-                    documents = documents_of(units[commit.unit], commit.k, shape)
-            for row in found:
-                of = row.get("source_id") or row["id"].rpartition("/")[0]
-                yield {SOURCE: documents.get(of) or documents.get(row["id"]), **row}
+            found = [row for row in _rows(file) if wanted(row)]
+            if found and SOURCE not in found[0] and commit.unit in units:
+                with suppress(OSError):  # the input may be gone since
+                    _add_documents(found, documents.of_chunk(units[commit.unit], commit.k))
+            yield from found
+    if missing:
+        raise RunError(f"{len(missing)} files are not in their place, the first is {missing[0]}: the run moves them")
+
+
+def _add_documents(rows: Sequence[dict[str, Any]], documents: Sequence[SourceDocument]) -> None:
+    """Add to each row the document that it was made from, or that was rejected."""
+    by_hash = {source_hash(document.text): document.text for document in documents}
+    by_place = {document.place: document.text for document in documents}
+    by_id = {document.id: document.text for document in documents}
+    for row in rows:
+        if "source_hash" in row:
+            row[SOURCE] = by_hash.get(row["source_hash"])
+        elif "lineage" in row:
+            row[SOURCE] = by_place.get(int(row["lineage"].partition(":")[2].partition("/")[0]))
+        else:  # what is said about the rows of the input
+            row[SOURCE] = by_id.get(row["id"])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import fsspec
 import orjson
@@ -27,9 +27,13 @@ from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import Unit
 from blocks.shards.run import RunRecord
 from blocks.shards.shard import BATCH_ROWS, ParquetShard
+from blocks.shards.summary import Totals
 
 TARGET = 256 << 20
 """Bytes of a published file, about."""
+
+
+_Chunk = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -122,31 +126,69 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
             yield pa.RecordBatch.from_pydict(columns)
 
 
+class Committed:
+    """What a run has committed; each commit record is read once, however often one looks.
+
+    Args:
+        folder: the run.
+
+    Attributes:
+        totals: what the records add up to.
+        shards: path, samples and bytes by pass, chunk (unit and number in it) and format.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.totals = Totals(folder)
+        self.shards: dict[int, dict[_Chunk, dict[str, tuple[str, int, int]]]] = {}
+        self._known: set[str] = set()
+
+    def look(self) -> None:
+        """Read the records that have come since."""
+        for commit in load_commits(self.folder, self._known):
+            self._known.add(commit.chunk)
+            self.totals.add(commit)
+            of_pass = self.shards.setdefault(self.folder.pass_of(commit.chunk), {})
+            of_pass[commit.unit, commit.k] = {
+                file.path.split("/")[1]: (file.path, file.rows, file.bytes)
+                for file in commit.files
+                if file.path.startswith("shards/") and file.rows
+            }
+
+    def first_shards(self) -> list[str]:
+        """The first shard of each format, in the order of the plan."""
+        found: dict[str, str] = {}
+        for _, chunks in sorted(self.shards.items()):
+            for _, formats in sorted(chunks.items()):
+                for name, (path, _, _) in formats.items():
+                    found.setdefault(name, path)
+        return list(found.values())
+
+
 def due_parts(
-    folder: RunFolder, record: RunRecord, units: Sequence[Unit], published: Mapping[str, Stored], target: int = TARGET
+    committed: Committed,
+    record: RunRecord,
+    units: Sequence[Unit],
+    published: Mapping[str, Stored],
+    target: int = TARGET,
 ) -> tuple[list[Part], bool]:
     """The files that can be published now and are not yet, and whether nothing else will ever come.
 
     Args:
-        folder: the run.
+        committed: of the run, as it was when somebody last looked.
         record: what it is.
         units: its plan.
         published: what is published, by path, with `chunks`: the first and the last one.
         target: bytes of a file.
     """
-    passes = [record.seen_by(folder, number) for number in range(len(record.passes))]
+    passes = [record.seen_by(committed.folder, number) for number in range(len(record.passes))]
     # Before the records are read: what is committed meanwhile must not seem to have no samples.
     pending = [{unit.number for unit, _ in pending_units(seen, units)} for seen in passes]
-    shards: dict[int, dict[tuple[int, int], dict[str, tuple[str, int, int]]]] = {}
-    for commit in load_commits(folder):
-        found = {
-            file.path.split("/")[1]: (file.path, file.rows, file.bytes) for file in commit.files if _is_shard(file)
-        }
-        shards.setdefault(folder.pass_of(commit.chunk), {})[commit.unit, commit.k] = found
+    committed.look()
     parts: list[Part] = []
     for number, seen in enumerate(passes):
         finished = min(pending[number], default=len(units))
-        chunks = {at: found for at, found in sorted(shards.get(number, {}).items()) if at[0] < finished}
+        chunks = {at: found for at, found in sorted(committed.shards.get(number, {}).items()) if at[0] < finished}
         for name in sorted({name for found in chunks.values() for name in found}):
             # As in the run: retries add to the formats of another pass, so they have its number in their names.
             stem = f"{name}/train-{seen.prefix if seen.retries else ''}"
@@ -162,17 +204,10 @@ def due_parts(
     return parts, bool(units) and not any(pending)
 
 
-_Chunk = tuple[int, int]
-
-
 def _range(folder: RunFolder, ends: Sequence[str]) -> tuple[_Chunk, _Chunk]:
     """The first and the last chunk of a published file as numbers: their names are in no order beyond five digits."""
     (first_unit, first_k), (last_unit, last_k) = (folder.parse_name(name) or (0, 0) for name in ends)
     return (first_unit, first_k), (last_unit, last_k)
-
-
-def _is_shard(file: Any) -> bool:
-    return bool(file.path.startswith("shards/") and file.rows)
 
 
 def _groups(
@@ -206,7 +241,7 @@ class NotThere(RunError):
 
 
 Sources = Callable[[str], Mapping[str, str]]
-"""The documents of a shard's chunk by id, see `documents_of`; given the shard's path."""
+"""The documents of a shard's chunk by their `source_hash`; given the shard's path."""
 
 
 def join(folder: RunFolder, part: Part, target: Path, sources: Sources | None = None) -> None:
@@ -220,7 +255,7 @@ def join(folder: RunFolder, part: Part, target: Path, sources: Sources | None = 
 
     Raises:
         NotThere: a shard is missing.
-        RunError: the joined file has not the rows that the records say.
+        RunError: the joined file has not the rows that the records say, or a document is not found.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -244,10 +279,16 @@ def _join_parquet(folder: RunFolder, part: Part, target: Path, sources: Sources 
         with fsspec.open(f"{folder.output}/{shard}", "rb") as stream:
             parquet = pq.ParquetFile(stream)
             names = parquet.schema_arrow.names
-            documents = sources(shard) if sources and "source_id" in names and SOURCE not in names else None
+            documents = sources(shard) if sources and "source_hash" in names and SOURCE not in names else None
             for batch in parquet.iter_batches(BATCH_ROWS):
                 if documents is not None:
-                    texts = [documents.get(name) for name in batch["source_id"].to_pylist()]
+                    hashes = batch["source_hash"].to_pylist()
+                    if missing := [name for name in hashes if name not in documents]:
+                        raise RunError(
+                            f"{len(missing)} samples of {shard} were made from no document of the run's input: either "
+                            f"that was changed, or the run reads samples; publish without --with-source"
+                        )
+                    texts = [documents[name] for name in hashes]
                     batch = batch.append_column(pa.field(SOURCE, pa.string()), pa.array(texts, pa.string()))
                 writer = writer or ParquetShard(target, batch.schema)
                 writer.add_batch(batch)

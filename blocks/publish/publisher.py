@@ -25,16 +25,16 @@ import xxhash
 from huggingface_hub import CommitOperationAdd
 from loguru import logger
 
+from blocks.filters.pii import RemovePII
 from blocks.publish.card import About, make_card, samples_to_show
 from blocks.publish.hub import Conflict, Repository
-from blocks.publish.parts import TARGET, NotThere, Part, Stored, due_parts, join, measure
+from blocks.publish.parts import TARGET, Committed, NotThere, Part, Stored, due_parts, join, measure
 from blocks.shards.chunk import SOURCE
-from blocks.shards.commit import count_commits, load_commits
-from blocks.shards.documents import documents_of
+from blocks.shards.commit import count_commits
+from blocks.shards.documents import Documents, source_hash
 from blocks.shards.folder import RunError, RunFolder, write_atomically
 from blocks.shards.plan import load_plan, planned_rows
-from blocks.shards.run import load_run
-from blocks.shards.summary import summarize
+from blocks.shards.run import check_state, load_run
 
 MANIFEST = "finemill.json"
 """The list of published files in the repository: run id, and by path `chunks`, `rows`, `bytes` and `sha256`."""
@@ -57,11 +57,9 @@ class Publisher:
         about: what the card says that only people know; what is not said stays as it was published.
         with_source: whether the documents are published, too, as `source_text`; None for as it was.
         target: bytes of a file.
-        files_per_commit: at the most.
-        bytes_per_commit: about.
 
     Raises:
-        RunError: there is no run.
+        RunError: there is no run, or the state is another one's.
     """
 
     def __init__(
@@ -71,16 +69,17 @@ class Publisher:
         about: About,
         with_source: bool | None = None,
         target: int = TARGET,
-        files_per_commit: int = FILES_PER_COMMIT,
-        bytes_per_commit: int = BYTES_PER_COMMIT,
     ) -> None:
         record = load_run(folder)
         if record is None:
             raise RunError(f"there is no run in {folder.output}")
         self.folder, self.record, self.repository, self.about = folder, record, repository, about
-        self.target, self.files_per_commit, self.bytes_per_commit = target, files_per_commit, bytes_per_commit
+        check_state(folder, record)
+        self.target, self.with_source = target, with_source
         self.work = folder.state / "publish"
-        self.with_source = with_source
+        self.committed = Committed(folder)
+        self.units = load_plan(folder.state / "plan.jsonl")
+        self._documents = Documents(record.fingerprint)
 
     def run(self, follow: bool = False, every: float = 60.0, over: threading.Event | None = None) -> dict[str, Stored]:
         """Publish what is due.
@@ -104,8 +103,7 @@ class Publisher:
                 seen = count_commits(self.folder)  # before anything else is read: what comes later is looked at later
                 self.record = load_run(self.folder) or self.record
                 head, published, card = self._published()
-                units = load_plan(self.folder.state / "plan.jsonl")
-                parts, complete = due_parts(self.folder, self.record, units, published, self.target)
+                parts, complete = self.due(published)
                 # Who works on the run knows when it is over; a complete plan may grow in the next moment.
                 goes_on = follow and (not complete if over is None else not ended)
                 lately = time.time() - max(self.repository.committed, default=0.0) < CARD_EVERY
@@ -129,6 +127,11 @@ class Publisher:
             for file in self.work.glob("*.part*"):
                 file.unlink()
             return published
+
+    def due(self, published: Mapping[str, Stored]) -> tuple[list[Part], bool]:
+        """What is due when these files are published; see `due_parts`."""
+        self.units = load_plan(self.folder.state / "plan.jsonl")
+        return due_parts(self.committed, self.record, self.units, published, self.target)
 
     def _published(self) -> tuple[str, dict[str, Stored], str]:
         """The newest commit, the files that are there as they were published, and the hash of the card."""
@@ -159,8 +162,8 @@ class Publisher:
 
     def _batch(self, parts: list[Part]) -> list[Part]:
         sizes = accumulate(part.bytes for part in parts)
-        fitting = sum(size <= self.bytes_per_commit for size in sizes)
-        return parts[: max(1, min(fitting, self.files_per_commit))]
+        fitting = sum(size <= BYTES_PER_COMMIT for size in sizes)
+        return parts[: max(1, min(fitting, FILES_PER_COMMIT))]
 
     def _commit(self, parts: list[Part], published: dict[str, Stored], head: str) -> bool:
         """One commit; when it fails (False) the caller looks what is there and goes on from that."""
@@ -203,32 +206,21 @@ class Publisher:
 
     def card(self, files: Mapping[str, Stored]) -> str:
         """The README when these files are published."""
-        units = load_plan(self.folder.state / "plan.jsonl")
-        summary = summarize(self.folder, self.record, units, write=False)
+        summary = self.committed.totals.summary(self.record, self.units)
         schema, rows = None, []
-        for shard in self._first_shards():
+        for shard in self.committed.first_shards():
             with suppress(FileNotFoundError), fsspec.open(f"{self.folder.output}/{shard}", "rb") as stream:
                 if shard.endswith(".parquet"):
                     parquet = pq.ParquetFile(stream)
                     schema = parquet.schema_arrow
-                    if self.with_source and "source_id" in schema.names and SOURCE not in schema.names:
+                    if self.with_source and "source_hash" in schema.names and SOURCE not in schema.names:
                         schema = schema.append(pa.field(SOURCE, pa.string()))
                     rows += next(parquet.iter_batches(1)).to_pylist()
                 else:
                     rows.append(orjson.loads(next(iter(stream))))
         shown = samples_to_show(rows)
-        rows_planned = planned_rows(units)
+        rows_planned = planned_rows(self.units)
         return make_card(self.repository.name, self.record, summary, files, schema, shown, self.about, rows_planned)
-
-    def _first_shards(self) -> list[str]:
-        """A shard of each format, always the same ones."""
-        found: dict[str, str] = {}
-        for commit in load_commits(self.folder):
-            for file in commit.files:
-                kind, _, rest = file.path.partition("/")
-                if kind == "shards" and file.rows:
-                    found.setdefault(rest.partition("/")[0], file.path)
-        return list(found.values())
 
     def _joined(self, part: Part) -> Path:
         """The part as a local file; one that a killed publisher has left is used again if it is of the same shards."""
@@ -240,13 +232,14 @@ class Publisher:
         return whole
 
     def _sources(self, shard: str) -> Mapping[str, str]:
-        """The documents that the samples of a shard were made from, by id."""
-        *_, unit, k = Path(shard).stem.split("-")
-        found = load_plan(self.folder.state / "plan.jsonl")[int(unit)]
+        """The documents that the samples of a shard were made from, by their hash; without addresses if they are."""
+        *_, number, k = Path(shard).stem.split("-")
+        unit = self.units[int(number)]
+        clean = RemovePII().format if self.record.fingerprint.get("pii") else str
         try:
-            return documents_of(found, int(k), self.record.fingerprint)
+            return {source_hash(found.text): clean(found.text) for found in self._documents.of_chunk(unit, int(k))}
         except OSError as error:
-            raise RunError(f"the documents of {found.file.url} cannot be read: {error}") from error
+            raise RunError(f"the documents of {unit.file.url} cannot be read: {error}") from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

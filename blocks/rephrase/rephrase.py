@@ -29,6 +29,7 @@ from blocks.rephrase.route import Route, suits
 from blocks.rephrase.route import describe as describe_route
 from blocks.rephrase.sections import parse_sections, section, text_of
 from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, RETRIED, SOURCE, Refusal, chunk_of
+from blocks.shards.documents import source_hash
 
 LongDocuments = Literal["truncate", "split", "skip"]
 TruncatedOutput = Literal["reject", "keep", "trim"]
@@ -196,7 +197,7 @@ class Rephrase(Generate):
         source = {
             **{key: value for key, value in document.metadata.items() if key not in (LINEAGE, RETRIED)},
             "source_id": document.id,
-            "source_hash": xxhash.xxh3_64_hexdigest(document.text.encode(errors="surrogatepass")),
+            "source_hash": source_hash(document.text),
             "source_tokens": prepared.tokens,
             "input_cut": prepared.cut,
             "pieces": len(prepared.pieces),

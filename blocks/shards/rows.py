@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import IO, Any
@@ -127,7 +127,7 @@ def parse_line(line: bytes) -> dict[str, Any] | BadRow:
 
 def read_rows(
     file: InputFile, start: int, stop: int | None, columns: Sequence[str]
-) -> Iterator[dict[str, Any] | BadRow]:
+) -> Generator[dict[str, Any] | BadRow]:
     """The rows `start` to `stop` of a file, one item per row position.
 
     Damage that makes the rest of the file unreadable is one last `BadRow("unreadable_rest")`.

@@ -107,7 +107,7 @@ def begin_run(
         RunError: the run is another one; the message lists what differs.
     """
     record = load_run(folder)
-    marked = _check_state(folder, record)
+    marked = check_state(folder, record)
     fingerprint = yaml.safe_load(yaml.safe_dump(dict(fingerprint)))  # as it will be read back, with lists for tuples
     if record is None:
         record = RunRecord(dict(fingerprint), dict(formats), dict(pins), [], dict(config))
@@ -126,7 +126,7 @@ def begin_run(
     return record
 
 
-def _check_state(folder: RunFolder, record: RunRecord | None) -> bool:
+def check_state(folder: RunFolder, record: RunRecord | None) -> bool:
     """Refuse an output and a state folder that do not belong together; whether the state folder has its mark."""
     try:
         mark = (folder.state / "run").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 
 from blocks.shards.alarms import find_alarms
-from blocks.shards.commit import load_commits, pending_units
+from blocks.shards.commit import Commit, load_commits, pending_units
 from blocks.shards.diversity import FormatDiversity
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import Unit
@@ -26,8 +27,8 @@ def log_launch(folder: RunFolder) -> None:
         file.write(orjson.dumps({"at": time.time()}) + b"\n")
 
 
-def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit], write: bool = True) -> dict[str, Any]:
-    """Count the run and write `summary.json`, unless `write` is False.
+def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> dict[str, Any]:
+    """Count the run and write `summary.json`.
 
     Documents are counted in the first pass (later passes read the same ones), samples and tokens in all of them.
 
@@ -40,52 +41,85 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit], write
     Raises:
         RunError: a balance does not hold.
     """
-    first, total = Tally(), Tally()
-    launches = _launches(folder)
-    last_commit: dict[int, float] = {}
-    diversity: dict[str, FormatDiversity] = {}
-    chunks = 0
+    totals = Totals(folder)
     for commit in load_commits(folder):
-        chunks += 1
-        total.add(commit.tally)
+        totals.add(commit)
+    summary = totals.summary(record, units)
+    folder.write_output("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+    return summary
+
+
+class Totals:
+    """What the commit records of a run add up to; takes each once, in any order.
+
+    Args:
+        folder: the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.chunks = 0
+        self._total = Tally()
+        self._passes: dict[int, Tally] = {}
+        self._diversity: dict[str, FormatDiversity] = {}
+        self._times = array("d")
+
+    def add(self, commit: Commit) -> None:
+        """Add a commit record."""
+        self.chunks += 1
+        self._total.add(commit.tally)
+        self._passes.setdefault(self.folder.pass_of(commit.chunk), Tally()).add(commit.tally)
         for file in commit.files:
             if file.diversity is not None:
-                diversity.setdefault(file.path.split("/")[1], FormatDiversity()).add(file.path, file.diversity)
-        if record.root(folder.pass_of(commit.chunk)) == 0:
-            first.add(commit.tally)
-        launch = bisect_right(launches, commit.at) - 1
-        last_commit[launch] = max(last_commit.get(launch, 0.0), commit.at)
-    total.check()
-    seconds = sum(max(0.0, at - launches[launch]) for launch, at in last_commit.items() if launch >= 0)
-    documents, samples = first.as_dict()["documents"], total.as_dict()["samples"]
-    tokens = total.numbers["completion_tokens"]
-    summary: dict[str, Any] = {
-        "complete": not any(any(pending_units(record.seen_by(folder, n), units)) for n in range(len(record.passes))),
-        "read": documents["read"],
-        "done": documents["done"],
-        "written": samples["written"],
-        "rejected": _by_reason(documents["rejected"], samples["rejected"]),
-        "failed": _by_reason(documents["failed"], samples["failed"]),
-        "requests": total.numbers["requests"],
-        "prompt_tokens": total.numbers["prompt_tokens"],
-        "completion_tokens": tokens,
-        "seconds": round(seconds, 1),
-        "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
-        "special_tokens_broken_up": total.numbers["special_tokens_broken_up"],
-        "pii_replaced": total.numbers["pii_replaced"],
-        "judge_input_cut": total.numbers["judge_input_cut"],
-        "chunks": chunks,
-        "alarms": [],
-        "spared": _spared(total.numbers),
-        "checks": _checks(total.numbers),
-        "diversity": {name: found.as_dict() for name, found in sorted(diversity.items())},
-        "documents": documents,
-        "samples": samples,
-    }
-    summary["alarms"] = find_alarms(summary)
-    if write:
-        folder.write_output("summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
-    return summary
+                name = file.path.split("/")[1]
+                self._diversity.setdefault(name, FormatDiversity()).add(file.path, file.diversity)
+        self._times.append(commit.at)
+
+    def summary(self, record: RunRecord, units: Sequence[Unit]) -> dict[str, Any]:
+        """The summary as `summarize` describes it.
+
+        Raises:
+            RunError: a balance does not hold.
+        """
+        first, total = Tally(), self._total
+        for number, tally in self._passes.items():
+            if record.root(number) == 0:
+                first.add(tally.as_dict())
+        total.check()
+        launches = _launches(self.folder)
+        last_commit: dict[int, float] = {}
+        for at in self._times:
+            launch = bisect_right(launches, at) - 1
+            last_commit[launch] = max(last_commit.get(launch, 0.0), at)
+        seconds = sum(max(0.0, at - launches[launch]) for launch, at in last_commit.items() if launch >= 0)
+        documents, samples = first.as_dict()["documents"], total.as_dict()["samples"]
+        tokens = total.numbers["completion_tokens"]
+        passes = (record.seen_by(self.folder, number) for number in range(len(record.passes)))
+        summary: dict[str, Any] = {
+            "complete": not any(any(pending_units(one, units)) for one in passes),
+            "read": documents["read"],
+            "done": documents["done"],
+            "written": samples["written"],
+            "rejected": _by_reason(documents["rejected"], samples["rejected"]),
+            "failed": _by_reason(documents["failed"], samples["failed"]),
+            "requests": total.numbers["requests"],
+            "prompt_tokens": total.numbers["prompt_tokens"],
+            "completion_tokens": tokens,
+            "seconds": round(seconds, 1),
+            "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+            "special_tokens_broken_up": total.numbers["special_tokens_broken_up"],
+            "pii_replaced": total.numbers["pii_replaced"],
+            "judge_input_cut": total.numbers["judge_input_cut"],
+            "chunks": self.chunks,
+            "alarms": [],
+            "spared": _spared(total.numbers),
+            "checks": _checks(total.numbers),
+            "diversity": {name: found.as_dict() for name, found in sorted(self._diversity.items())},
+            "documents": documents,
+            "samples": samples,
+        }
+        summary["alarms"] = find_alarms(summary)
+        return summary
 
 
 def _launches(folder: RunFolder) -> list[float]:

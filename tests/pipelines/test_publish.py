@@ -20,10 +20,9 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
 from blocks.publish.card import About
 from blocks.publish.hub import Repository, _pause
-from blocks.publish.parts import _groups, due_parts
+from blocks.publish.parts import _groups
 from blocks.publish.publisher import Publisher
 from blocks.shards.folder import RunError, RunFolder
-from blocks.shards.plan import load_plan
 from tests.conftest import ROOT, command, documents, endpoint, finephrase, samples, summary, write_jsonl, write_parquet
 from tests.pipelines.test_judge import judge
 
@@ -300,7 +299,7 @@ def test_a_file_that_a_killed_publisher_left_is_not_taken_for_another(tmp_path, 
     publisher.work.mkdir()
 
     def joined() -> tuple[str, Path]:
-        parts, _ = due_parts(publisher.folder, publisher.record, load_plan(run / "state" / "plan.jsonl"), {})
+        parts, _ = publisher.due({})
         return parts[0].path, publisher._joined(parts[0])
 
     name, left = joined()
