@@ -59,6 +59,7 @@ def finephrase(
     input: arguments.Input,
     output: arguments.Output,
     state: arguments.State = None,
+    publish: arguments.Publish = None,
     text_column: arguments.TextColumn = "text",
     id_column: arguments.IdColumn = "id",
     where: arguments.WhereFilters = None,
@@ -181,7 +182,7 @@ def finephrase(
     with one_line_errors(console):
         if not dry_run and waits_for(after, options, console):
             return
-        output, repository = hub_output(output)
+        output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         prompts = load_prompts(formats, prompt or [], wordings=wordings == "all")

@@ -46,6 +46,7 @@ def judge(
         str, typer.Option(help="A name in prompts/judge/, or a file of your own.", rich_help_panel=arguments.ASK)
     ],
     state: arguments.State = None,
+    publish: arguments.Publish = None,
     text_column: arguments.TextColumn = "text",
     source_column: Annotated[
         str,
@@ -102,7 +103,7 @@ def judge(
     with one_line_errors(console):
         if not dry_run and waits_for(after, options, console):
             return
-        output, repository = hub_output(output)
+        output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         pins: dict[str, Any] = dict(former.pins) if former else {}

@@ -75,6 +75,7 @@ def verify(
     where: arguments.WhereFilters = None,
     limit: arguments.Limit = None,
     state: arguments.State = None,
+    publish: arguments.Publish = None,
     shard_format: arguments.ShardFileFormat = "parquet",
     chunk_size: arguments.ChunkSize = 5000,
     workers: arguments.Workers = 1,
@@ -87,7 +88,7 @@ def verify(
     with one_line_errors(console):
         if waits_for(after, options, console):
             return
-        output, repository = hub_output(output)
+        output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
         former = load_run(folder)
         pins = dict(former.pins) if former and former.config["input"] == input else {"input": pin(input)}

@@ -42,9 +42,13 @@ Limit = Annotated[
 Output = Annotated[
     str,
     typer.Option(
-        help="Run folder: local or s3://…; or hf://datasets/org/name, to publish what is written to runs/org--name.",
+        help="Run folder: local or s3://…; hf://datasets/org/name is runs/org--name with --publish org/name.",
         rich_help_panel=OUT,
     ),
+]
+Publish = Annotated[
+    str | None,
+    typer.Option(help="Dataset on the Hub, org/name, to publish to while the run goes on.", rich_help_panel=OUT),
 ]
 State = Annotated[
     Path | None,

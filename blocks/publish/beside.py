@@ -1,4 +1,4 @@
-"""`--output hf://datasets/org/name`: a run folder on this machine, and a publisher beside the run."""
+"""`--publish org/name` and `--output hf://datasets/org/name`: a publisher beside a run."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ from blocks.shards.run import load_run
 _DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)/?")
 
 
-def hub_output(output: str) -> tuple[str, Repository | None]:
+def hub_output(output: str, publish: str | None = None) -> tuple[str, Repository | None]:
     """The run folder that `--output` means, and the repository to publish it to, if any.
 
+    Args:
+        output: what `--output` says.
+        publish: what `--publish` says.
+
     Raises:
-        RunError: it is a path on the Hub, but no dataset.
+        RunError: it is a path on the Hub, but no dataset, or not the one that is to be published to.
     """
     if not output.startswith("hf://"):
-        return output, None
+        return output, Repository(publish) if publish else None
     match = _DATASET.fullmatch(output)
     if match is None:
         raise RunError(f"--output {output}: a dataset on the Hub is hf://datasets/org/name, without a path behind it")
+    if publish not in (None, match[1]):
+        raise RunError(f"--output {output}: --publish names another repository, {publish}; give one of the two")
     return str(Path("runs") / match[1].replace("/", "--")), Repository(match[1])
 
 

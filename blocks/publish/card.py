@@ -24,7 +24,7 @@ from blocks.publish.parts import Stored
 from blocks.shards.chunk import SOURCE
 from blocks.shards.run import RunRecord
 
-LOCAL = frozenset({"api_key_env", "cluster", "config", "endpoint", "output", "state", "server", "samples", "after"})
+LOCAL = frozenset("after api_key_env cluster config endpoint output publish samples server state".split())
 """Options that say where a run was, not what it made; a card does not tell them."""
 
 _SECRET = re.compile(r"key|token(?!s|izer)|secret|password|authorization", re.IGNORECASE)

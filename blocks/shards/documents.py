@@ -63,19 +63,14 @@ class Documents:
         if self._rows is None or self._unit != unit or start < self._next:
             if self._rows is not None:
                 self._rows.close()
-            self._rows, self._unit, self._next = (
-                read_rows(unit.file, start, unit.stop, [self._id, self._text]),
-                unit,
-                start,
-            )
+            self._rows = read_rows(unit.file, start, unit.stop, [self._id, self._text])
+            self._unit, self._next = unit, start
         chunk = islice(self._rows, start - self._next, start - self._next + self._size)
         self._next = start + self._size
         found = []
         for place, row in enumerate(chunk):
             if isinstance(row, dict) and isinstance(row.get(self._text), str):
                 name = row.get(self._id)
-                position = f"{unit.file.name}:{start + place}"
-                found.append(
-                    SourceDocument(place, position if name is None or name == "" else str(name), row[self._text])
-                )
+                name = f"{unit.file.name}:{start + place}" if name is None or name == "" else str(name)
+                found.append(SourceDocument(place, name, row[self._text]))
         return found

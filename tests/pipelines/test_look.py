@@ -57,6 +57,13 @@ def test_by_column_and_by_check(run):
     assert "(flag)" in failed
 
 
+def test_what_is_on_its_way_is_passed_over(run, tmp_path):
+    (run / "shards" / "faq" / "00000-00000.parquet").rename(tmp_path / "away")
+    shown = look(run, "--format", "faq", "--count", 2)
+    assert "doc-5/faq" in shown and "doc-6/faq" in shown and "error" not in shown
+    assert "1 files are not in their place, the first is shards/faq/00000-00000" in look(run, "--count", 99)
+
+
 def test_files_and_what_is_not_there(run, tmp_path):
     assert "doc-0/faq" in look(run / "shards" / "faq")
     assert "does not exist" in look(tmp_path / "nothing")

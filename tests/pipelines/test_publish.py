@@ -22,6 +22,8 @@ from blocks.publish.card import About
 from blocks.publish.hub import Repository, _pause
 from blocks.publish.parts import _groups
 from blocks.publish.publisher import Publisher
+from blocks.shards import commit
+from blocks.shards import documents as documents_module
 from blocks.shards.folder import RunError, RunFolder
 from tests.conftest import ROOT, command, documents, endpoint, finephrase, samples, summary, write_jsonl, write_parquet
 from tests.pipelines.test_judge import judge
@@ -48,7 +50,8 @@ class Hub:
         }
 
     def commits(self) -> list[dict]:
-        return [json.loads(line) for line in (self.root / "commits.jsonl").read_text().splitlines()]
+        log = self.root / "commits.jsonl"
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     def files(self, repo: str = REPO) -> Path:
         """All that is in the repository, downloaded by huggingface_hub."""
@@ -238,6 +241,16 @@ def test_output_on_the_hub_means_a_run_and_a_publisher(tmp_path, mock, hub):
     assert len(samples(tmp_path / "runs" / "org--made")) == len(published(there.files())) == 30
 
 
+def test_a_run_of_any_folder_is_published_beside(tmp_path, mock, hub):
+    there, source = hub(), write_parquet(tmp_path / "in.parquet", documents(30), row_group_size=5)
+    asked = ["--input", source, "--output", tmp_path / "run", "--formats", "faq", "--chunk-size", 5]
+    done = finephrase(*asked, "--publish", REPO, *endpoint(mock), env=there.environment)
+    assert done.returncode == 0 and "published: http://" in done.stdout, done.stdout
+    assert len(samples(tmp_path / "run")) == len(published(there.files())) == 30
+    twice = finephrase("--output", "hf://datasets/org/other", "--publish", REPO, *asked[:2], *endpoint(mock))
+    assert twice.returncode == 1 and "--publish names another repository" in twice.stdout
+
+
 def test_scores_without_texts_can_be_published(tmp_path, mock, hub):
     there, judged = hub(), tmp_path / "judged"
     rows = [{**row, "format": "faq"} for row in documents(10)]
@@ -260,15 +273,45 @@ def test_the_card_of_a_run_that_goes_on_tells_how_far_it_is(tmp_path, mock, hub)
 
 def test_documents_are_joined_on_request(tmp_path, mock, hub):
     there, run = hub(), tmp_path / "run"
-    rows = [{"name": "same" if i < 3 else f"n{i}", "body": row["text"]} for i, row in enumerate(documents(12))]
+    rows = [{"name": "same", "body": f"{row['text']} a{i}@b.org", "keep": i % 2} for i, row in enumerate(documents(24))]
     corpus = write_jsonl(tmp_path / "in.jsonl", rows)
-    asked = ["--text-column", "body", "--id-column", "name", "--chunk-size", 5, "--formats", "faq,table"]
+    asked = ["--text-column", "body", "--id-column", "name", "--chunk-size", 5, "--formats", "faq,table", "--pii"]
+    asked += ["--where", "keep == 1"]
     assert finephrase("--input", corpus, "--output", run, *asked, *endpoint(mock)).returncode == 0
-    assert publish(there, run, "--with-source").returncode == 0
+    assert publish(there, run, "--with-source", "--file-size", 0.01).returncode == 0
     folder = there.files()
-    found = {row["source_id"]: row["source_text"] for row in published(folder)}
-    assert list(found.values()) == [row["body"] for row in rows] and list(found)[:2] == ["same", "same#1"]
+    for name in ("faq", "table"):
+        found = [row["source_text"] for row in published(folder / name)]
+        assert found == [re.sub(r"a\d+@b.org", "email@example.com", row["body"]) for row in rows if row["keep"]]
     assert "do not train on them by mistake" in (folder / "README.md").read_text()
+
+
+def test_a_commit_record_and_a_line_of_input_are_read_once(tmp_path, mock, hub, monkeypatch):
+    source, run = write_jsonl(tmp_path / "in.jsonl", documents(40)), tmp_path / "run"
+    asked = ["--input", source, "--output", run, "--formats", "faq", "--chunk-size", 5]
+    assert finephrase(*asked, *endpoint(mock)).returncode == 0
+    publisher = Publisher(RunFolder.at(str(run)), Repository(REPO), About(), with_source=True, target=10_000)
+    records, opened = Counter(), Counter()
+    load, read = commit.load_commit, documents_module.read_rows
+    monkeypatch.setattr(commit, "load_commit", lambda path: [load(path), records.update([path])][0])
+    monkeypatch.setattr(documents_module, "read_rows", lambda *asked: [read(*asked), opened.update(["file"])][0])
+    for _ in range(3):
+        parts, _ = publisher.due({})
+        publisher.card({})
+    assert len(parts) > 2 and len(records) == 8 and set(records.values()) == {1}
+    publisher.work.mkdir()
+    texts = [row["source_text"] for part in parts for row in pq.read_table(publisher._joined(part)).to_pylist()]
+    assert texts == [row["text"] for row in documents(40)] and opened["file"] == 1
+
+
+def test_documents_that_are_not_there_are_not_published(tmp_path, mock, hub):
+    run, there, checked = make_run(tmp_path, mock, 10, 5), hub(), tmp_path / "checked"
+    program = [sys.executable, ROOT / "pipelines" / "verify.py", "--input", run / "shards" / "faq", "--output", checked]
+    verified = subprocess.run([*map(str, program), "--checks", "markup"], capture_output=True, text=True, timeout=60)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    done = publish(there, checked, "--with-source")
+    assert done.returncode == 1 and "or the run reads samples; publish without --with-source" in done.stdout
+    assert publish(there, checked).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -375,6 +418,14 @@ def test_another_wish_for_documents_is_refused(tmp_path, mock, hub):
     assert done.returncode == 1 and "begun without the documents" in done.stdout
 
 
+def test_a_state_folder_of_another_run_is_refused(tmp_path, mock, hub):
+    run, there = make_run(tmp_path, mock, 10, 5), hub()
+    (tmp_path / "other").mkdir()
+    other = make_run(tmp_path / "other", mock, 10, 5)
+    done = publish(there, run, "--state", other / "state")
+    assert done.returncode == 1 and "belongs to another run" in done.stdout and not there.commits()
+
+
 def test_dry_run_asks_nobody(tmp_path, mock, hub):
     run, there = make_run(tmp_path, mock, 20, 5), hub()
     there.process.kill()
@@ -399,6 +450,48 @@ print(sum(1 for _ in every), sorted(row["format"] for row in every)[0])
     assert done.returncode == 0, done.stderr
     _, count, every = done.stdout.strip().splitlines()[-3:]
     assert count.startswith("30 Value") and every == "60 faq"
+
+
+def test_a_card_is_renewed_once_an_hour(tmp_path, mock, hub):
+    run, there, hidden = make_run(tmp_path, mock, 40, 5), hub(), tmp_path / "hidden"
+    records = run / "state" / "commits"
+    hidden.mkdir()
+    for unit in range(4, 8):  # as if these were still to come
+        (records / f"{unit:05d}-00000.json").rename(hidden / f"{unit}.json")
+        (run / "state" / "finished" / f"{unit:05d}").unlink()
+
+    def comes(unit: int) -> None:
+        (hidden / f"{unit}.json").rename(records / f"{unit:05d}-00000.json")
+
+    def follow() -> subprocess.Popen[bytes]:
+        program = [sys.executable, ROOT / "pipelines" / "publish.py", run, "--repo", REPO, "--follow", "--every", 1]
+        return subprocess.Popen([*map(str, program)], env=there.environment)
+
+    def wait_for(commits: int) -> str:
+        deadline = time.monotonic() + 60
+        while len(there.commits()) <= commits:  # the first one creates the repository
+            assert time.monotonic() < deadline, there.commits()
+            time.sleep(0.1)
+        time.sleep(3)  # further looks, that must not commit
+        assert [one["paths"] for one in there.commits()][1:] == [["finemill.json", "README.md"]] * commits
+        return (there.files() / "README.md").read_text()
+
+    first = follow()
+    assert "50% of 40" in wait_for(1)
+    comes(4)
+    assert "50% of 40" in wait_for(1), "not an hour has passed"
+    first.kill()
+    first.wait()
+    times = run / "state" / "publish" / "commits.json"
+    times.write_text(json.dumps([time.time() - 7200]))
+    second = follow()
+    assert "62% of 40" in wait_for(2)
+    comes(5)
+    assert "62% of 40" in wait_for(2)
+    comes(6)
+    comes(7)
+    assert second.wait(60) == 0
+    assert len(published(there.files())) == 80 and "Being made" not in (there.files() / "README.md").read_text()
 
 
 def test_what_was_published_can_be_read_by_another_pipeline(tmp_path, mock, hub):

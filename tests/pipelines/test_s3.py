@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import command, documents, endpoint, finephrase, write_jsonl, write_parquet
-from tests.pipelines.test_publish import Hub, publish, published
+from tests.pipelines.test_publish import REPO, Hub, publish, published
 
 s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: pip install -e '.[s3]'")
 pytest.importorskip("moto", reason="moto is not installed: pip install -e '.[test-all]'")
@@ -84,14 +84,14 @@ def test_from_s3_to_s3(tmp_path, s3, start_mock):
     assert len(server.requests()) <= 60 + 2 * 6 + 8  # what was on the wire, and what a fifth of a second brings
 
 
-def test_a_run_on_s3_is_published_from_there(tmp_path, mock, s3):
+def test_a_run_on_s3_is_published_beside_and_from_there(tmp_path, mock, s3):
     there = Hub(tmp_path / "hub")
     try:
         run, state = "s3://corpus/published", tmp_path / "state"
         corpus = write_jsonl(tmp_path / "in.jsonl", documents(20))
         asked = ["--formats", "faq", "--chunk-size", 5, "--state", state, *endpoint(mock)]
-        done = finephrase("--input", corpus, "--output", run, *asked)
-        assert done.returncode == 0, done.stdout
+        done = finephrase("--input", corpus, "--output", run, *asked, "--publish", REPO, env=there.environment)
+        assert done.returncode == 0 and "published: " in done.stdout, done.stdout
         done = publish(there, run, "--state", state)
         assert done.returncode == 0 and "20 samples in 1 file(s)" in done.stdout, done.stdout
         assert {row["source_id"] for row in published(there.files())} == {f"doc-{i}" for i in range(20)}
