@@ -49,6 +49,7 @@ bench: install
 	$(BIN)/python tests/bench/verify.py $(if $(SMOKE),--seconds 0)
 	$(BIN)/python tests/bench/route.py $(if $(SMOKE),--documents 20)
 	$(BIN)/python tests/bench/diversity.py $(if $(SMOKE),--seconds 0)
+	$(BIN)/python tests/bench/tokens.py $(if $(SMOKE),--documents 500 --rounds 1)
 	$(BIN)/python tests/bench/stragglers.py $(if $(SMOKE),--documents 60)
 
 clean:

@@ -45,9 +45,10 @@ def hub(tmp_path):
     root = tmp_path / "hub"
     rows = [{**row, "int_score": i % 6} for i, row in enumerate(documents(60))]
     write_parquet(root / "datasets/HuggingFaceFW/fineweb-edu/sample/350BT/000.parquet", rows, row_group_size=25)
-    model = root / "models/HuggingFaceTB/SmolLM2-1.7B-Instruct"
-    make_tokenizer(model, "plain")
-    (model / "config.json").write_text(json.dumps({"max_position_embeddings": 8192}))
+    for name in ("SmolLM2-1.7B-Instruct", "SmolLM2-1.7B"):
+        model = root / "models/HuggingFaceTB" / name
+        make_tokenizer(model, "plain")
+        (model / "config.json").write_text(json.dumps({"max_position_embeddings": 8192}))
     command = [sys.executable, str(ROOT / "tests" / "fake_hub.py"), str(root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -156,6 +157,16 @@ def test_publish_commands(checkout, mock, tmp_path):
         assert "float-glass/faq" in run(looking, checkout, **environment)
     finally:
         there.process.kill()
+
+
+def test_tokenizing_command(checkout, mock, hub):
+    (making,) = (line for line in commands() if "--endpoint" in line and "--output runs/mine" in line)
+    run(making.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
+    (line,) = (line for line in commands() if "tokens.py" in line)
+    run(line, checkout, **hub, HF_HUB_DISABLE_XET="1")
+    told = json.loads((checkout / "tokens/mine/tokens.json").read_text())
+    assert {name: found["documents"] for name, found in told["formats"].items()} == {"faq": 20, "table": 20}
+    assert (checkout / "tokens/mine/ds-s3/faq/00000.ds").stat().st_size == 2 * told["formats"]["faq"]["tokens"]
 
 
 def test_example_script(checkout, mock):

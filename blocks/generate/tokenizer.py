@@ -167,20 +167,8 @@ class ModelTokenizer(TokenCounter):
 
     @cached_property
     def _tokenizer(self) -> tokenizers.Tokenizer:
-        text = read_model_file(self.source, "tokenizer.json", self.revision)
-        if text is None:
-            raise ValueError(
-                f"{self.source} has no tokenizer.json; pass --tokenizer with a folder or repository that has one, "
-                "or --tokenizer none for an estimate of 3 characters per token"
-            )
-        try:
-            tokenizer = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises bare Exception
-            raise ValueError(f"the tokenizer.json of {self.source} cannot be read: {error}") from error
-        # Both may be saved in the file, and both would falsify counts.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        estimate = "or --tokenizer none for an estimate of 3 characters per token"
+        return read_tokenizer(self.source, self.revision, estimate)
 
     @cached_property
     def _bound(self) -> TokenBound:
@@ -188,12 +176,7 @@ class ModelTokenizer(TokenCounter):
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        text = read_model_file(self.source, "tokenizer_config.json", self.revision)
-        try:
-            config: dict[str, Any] = json.loads(text or "{}")
-        except ValueError as error:
-            raise ValueError(f"the tokenizer_config.json of {self.source} cannot be read: {error}") from error
-        return config
+        return read_tokenizer_config(self.source, self.revision)
 
     @cached_property
     def _template(self) -> Template | None:
@@ -260,6 +243,47 @@ class ModelTokenizer(TokenCounter):
             if start + size >= len(text):
                 return len(text)
             size *= 2
+
+
+def read_tokenizer(source: str, revision: str | None, otherwise: str = "") -> tokenizers.Tokenizer:
+    """The tokenizer of a model, without the truncation and the padding that its file may ask for.
+
+    Args:
+        source: as in `ModelTokenizer`.
+        revision: likewise.
+        otherwise: what else can be done where there is none.
+
+    Raises:
+        ValueError: there is none, or it cannot be read.
+    """
+    text = read_model_file(source, "tokenizer.json", revision)
+    if text is None:
+        advice = f", {otherwise}" if otherwise else ""
+        raise ValueError(
+            f"{source} has no tokenizer.json; pass --tokenizer with a folder or repository that has one{advice}"
+        )
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(f"the tokenizer.json of {source} cannot be read: {error}") from error
+    # Both would falsify counts, and shorten documents.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def read_tokenizer_config(source: str, revision: str | None) -> dict[str, Any]:
+    """What `tokenizer_config.json` says; empty where there is none.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    text = read_model_file(source, "tokenizer_config.json", revision)
+    try:
+        config: dict[str, Any] = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f"the tokenizer_config.json of {source} cannot be read: {error}") from error
+    return config
 
 
 def _acts(token: tokenizers.AddedToken) -> bool:
