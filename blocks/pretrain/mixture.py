@@ -1,0 +1,347 @@
+"""An experiment: which tokens in which shares train which model, and whether there are enough of them.
+
+    name: half-synthetic
+    model: 1.7b
+    sources:
+      faq: { tokens: tokens/mine, format: faq, weight: 1 }
+      web: { tokens: tokens/fineweb-edu, weight: 1 }
+    steps: 10000
+
+What is left out is as in the FinePhrase study (arXiv 2604.13977, appendix): windows of 4,096 tokens, 512 of them per
+step, AdamW with a learning rate of 5e-4 that warms up for 1 % of the steps and decays linearly over the last 10 %.
+
+nanotron's loader cuts each file into windows of one token more than the sequence, drops the rest of it, and takes the
+windows of a folder in order, once; then it ends with an IndexError. So the arithmetic is done here, per file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import orjson
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from blocks.pretrain.layout import MANIFEST
+from blocks.pretrain.presets import PRESETS, Preset
+from blocks.shards.folder import RunError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Source(_Strict):
+    """Where tokens come from, and how many of them there are to be.
+
+    Args:
+        tokens: output folder of pipelines/tokens.py, local or s3://….
+        format: which of its formats; may be left out where there is one.
+        weight: relative to the other sources.
+    """
+
+    tokens: str
+    format: str | None = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Stage(_Strict):
+    """A part of the training with a mixture of its own.
+
+    Args:
+        start: its first step, from 1.
+        sources: by name.
+    """
+
+    start: Positive
+    sources: Annotated[dict[str, Source], Field(min_length=1)]
+
+
+class Experiment(_Strict):
+    """What is to be trained; see the module for an example.
+
+    Args:
+        name: of the run.
+        model: a preset, or the fields of one.
+        sources: by name; for one stage.
+        stages: by name, instead of `sources`.
+        steps: of the optimizer; or `tokens`, that must be a multiple of what a step takes, or is rounded up to one.
+        sequence_length: tokens of a window.
+        batch: windows of a step.
+        micro_batch: windows of a GPU at a time.
+        gpus: all of them.
+        tensor_parallel: GPUs that share each layer; the preset's by default.
+        max_epochs: how often a document may be seen.
+        learning_rate: after the warm-up.
+        min_learning_rate: at the end.
+        warmup: share of the steps.
+        decay: share of the steps, at the end.
+        seed: of the weights.
+        data_seed: of the data.
+        checkpoint_every: steps.
+        upload: s3:// folder for the checkpoints.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    model: str | dict[str, Any]
+    sources: dict[str, Source] | None = None
+    stages: dict[str, Stage] | None = None
+    steps: Positive | None = None
+    tokens: Annotated[float, Field(gt=0)] | None = None
+    sequence_length: Positive = 4096
+    batch: Positive = 512
+    micro_batch: Positive = 4
+    gpus: Positive = 64
+    tensor_parallel: Positive | None = None
+    max_epochs: Annotated[float, Field(gt=0)] = 4.0
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    min_learning_rate: Annotated[float, Field(ge=0)] = 5e-5
+    warmup: Share = 0.01
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: int = 6
+    data_seed: int = 6
+    checkpoint_every: Positive = 500
+    upload: Annotated[str, Field(pattern=r"^s3://")] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Experiment:
+        if (self.sources is None) == (self.stages is None):
+            raise ValueError("give either sources or stages")
+        if (self.steps is None) == (self.tokens is None):
+            raise ValueError("give either steps or tokens")
+        if self.gpus % self.tp:
+            raise ValueError(f"{self.gpus} GPUs cannot be divided into groups of {self.tp} (tensor_parallel)")
+        if self.batch % (self.micro_batch * self.dp):
+            raise ValueError(
+                f"a batch of {self.batch} windows cannot be divided among {self.dp} replicas that take "
+                f"{self.micro_batch} at a time: make batch a multiple of {self.micro_batch * self.dp}, or change "
+                f"micro_batch or gpus"
+            )
+        if self.warmup + self.decay > 1:
+            raise ValueError("warmup and decay are more than all steps")
+        return self
+
+    @property
+    def preset(self) -> Preset:
+        """The shape of the model.
+
+        Raises:
+            ValueError: there is no such preset, or a field of it is wrong.
+        """
+        if isinstance(self.model, str):
+            if self.model not in PRESETS:
+                raise ValueError(f"there is no model {self.model!r}; there are {', '.join(PRESETS)}")
+            return PRESETS[self.model]
+        try:
+            return Preset(**self.model)
+        except TypeError as error:
+            raise ValueError(f"model: {error}") from error
+
+    @property
+    def tp(self) -> int:
+        """GPUs that share each layer."""
+        return self.tensor_parallel or self.preset.tensor_parallel
+
+    @property
+    def dp(self) -> int:
+        """Replicas of the model."""
+        return self.gpus // self.tp
+
+    @property
+    def train_steps(self) -> int:
+        """Steps of the optimizer."""
+        return self.steps or math.ceil((self.tokens or 0) / (self.batch * self.sequence_length))
+
+    @property
+    def all_stages(self) -> dict[str, Stage]:
+        """By name, in the order of their steps."""
+        stages = self.stages or {"training": Stage(start=1, sources=self.sources or {})}
+        return dict(sorted(stages.items(), key=lambda item: item[1].start))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of a source.
+
+    Args:
+        source: what was asked for.
+        tokenizer: as in `tokens.json`.
+        files: paths, absolute or s3://….
+        windows: of each file.
+        tokens: of all files.
+    """
+
+    source: Source
+    tokenizer: dict[str, Any]
+    files: tuple[str, ...]
+    windows: tuple[int, ...]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What a stage takes of a source.
+
+    Args:
+        stage: its name.
+        name: of the source.
+        folder: its files.
+        weight: of all sources of the stage together 1.
+        windows: that the stage takes.
+    """
+
+    stage: str
+    name: str
+    folder: Folder
+    weight: float
+    windows: int
+
+    @property
+    def epochs(self) -> float:
+        """How often each document is seen."""
+        return self.windows / sum(self.folder.windows)
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read an experiment.
+
+    Raises:
+        RunError: it cannot be read, or says what cannot be.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".lstrip(": ") for one in error.errors()]
+        raise RunError(f"{path}: " + "; ".join(problems)) from error
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def open_source(name: str, source: Source, sequence_length: int) -> Folder:
+    """The files of a source.
+
+    Raises:
+        RunError: there are none, or none that fills a window.
+    """
+    try:
+        with fsspec.open(f"{source.tokens}/{MANIFEST}", "rb") as stream:
+            manifest = orjson.loads(stream.read())
+    except FileNotFoundError:
+        raise RunError(
+            f"source {name}: there is no {MANIFEST} in {source.tokens}: tokenize it with pipelines/tokens.py"
+        ) from None
+    formats = manifest["formats"]
+    chosen = source.format or (next(iter(formats)) if len(formats) == 1 else None)
+    if chosen not in formats:
+        asked = f"has no format {source.format!r}" if source.format else "has several formats, give one of them"
+        raise RunError(f"source {name}: {source.tokens} {asked}: {', '.join(formats) or 'nothing'}")
+    root = source.tokens if "://" in source.tokens else str(Path(source.tokens).absolute())
+    files = formats[chosen]["files"]
+    windows = tuple(file["tokens"] // (sequence_length + 1) for file in files)
+    if not sum(windows):
+        raise RunError(
+            f"source {name}: no file of {source.tokens} has the {sequence_length + 1:,} tokens of a window; all "
+            f"together have {formats[chosen]['tokens']:,}: tokenize more, or take a shorter sequence_length"
+        )
+    paths = tuple(f"{root}/{file['path']}" for file in files)
+    return Folder(source, manifest["tokenizer"], paths, windows, formats[chosen]["tokens"])
+
+
+def plan(experiment: Experiment) -> list[Portion]:
+    """What each stage takes of each source.
+
+    Raises:
+        RunError: the loader could not serve it, with the arithmetic and what to do.
+    """
+    stages = list(experiment.all_stages.items())
+    if stages[0][1].start != 1:
+        raise RunError(f"the first stage starts at step {stages[0][1].start:,}; it must start at 1")
+    found: list[Portion] = []
+    for number, (stage_name, stage) in enumerate(stages):
+        following = stages[number + 1][1].start if number + 1 < len(stages) else experiment.train_steps + 1
+        steps = following - stage.start
+        if steps < 1:
+            raise RunError(f"stage {stage_name} has no steps: it starts at {stage.start:,}, the next at {following:,}")
+        total = sum(source.weight for source in stage.sources.values())
+        for name, source in stage.sources.items():
+            folder = open_source(name, source, experiment.sequence_length)
+            weight = source.weight / total
+            # The loader keeps each source within a window of its share.
+            windows = math.ceil(steps * experiment.batch * weight) + 1
+            found.append(Portion(stage_name, name, folder, weight, windows))
+    _check_tokenizers(found)
+    for share in found:
+        _check_epochs(share, experiment)
+    return found
+
+
+def _check_tokenizers(shares: Sequence[Portion]) -> None:
+    first = shares[0]
+    for share in shares[1:]:
+        for key in ("name", "vocab_size", "token_size", "eos_id"):
+            one, other = first.folder.tokenizer[key], share.folder.tokenizer[key]
+            if one != other:
+                raise RunError(
+                    f"sources {first.name} and {share.name} were tokenized differently, {key} {one} and {other}: "
+                    f"tokenize both with the same tokenizer"
+                )
+
+
+def _check_epochs(share: Portion, experiment: Experiment) -> None:
+    available = sum(share.folder.windows)
+    if share.epochs > experiment.max_epochs:
+        raise RunError(
+            f"source {share.name} has {available:,} windows of {experiment.sequence_length:,} tokens, and stage "
+            f"{share.stage} takes {share.windows:,} of it ({share.weight:.1%} of the batches): {share.epochs:.1f} "
+            f"epochs, more than max_epochs {experiment.max_epochs:g}; train fewer steps, give it less weight, tokenize "
+            f"more, or raise max_epochs"
+        )
+    if share.epochs > 1 and "://" in share.folder.files[0]:
+        raise RunError(
+            f"source {share.name} is seen {share.epochs:.2f} times, and nanotron reads a folder once: copy it from "
+            f"{share.folder.source.tokens} to a disk, where it can be linked to several times"
+        )
+
+
+def blend(weights: Sequence[float], windows: int) -> npt.NDArray[np.int64]:
+    """Which source each window comes from, in the order of nanotron's blended loader.
+
+    It takes the source that is furthest behind its share (`build_blending_indices` in its `nemo_dataset/helpers.cpp`).
+
+    Args:
+        weights: of the sources, together 1.
+        windows: how many.
+
+    Returns:
+        Numbers of sources, shape (windows,).
+    """
+    shares = np.asarray(weights, dtype=np.float64)
+    taken = np.zeros(len(shares))
+    found = np.empty(windows, np.int64)
+    for number in range(windows):
+        chosen = int(np.argmax(shares * max(number, 1) - taken))
+        found[number] = chosen
+        taken[chosen] += 1
+    return found
+
+
+def links(share: Portion) -> Iterator[tuple[str, str]]:
+    """Names and targets of the files of a folder from which all epochs of a source are read, one after another."""
+    needed, number = share.windows, 0
+    while needed > 0:
+        for path, windows in zip(share.folder.files, share.folder.windows, strict=True):
+            if windows and needed > 0:
+                yield f"{number:05d}.ds", path
+                needed -= windows
+                number += 1

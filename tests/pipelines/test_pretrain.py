@@ -1,0 +1,129 @@
+"""From texts to a folder that nanotron could train: read through its links, started as its scripts do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, write_jsonl
+from tests.generate.small_tokenizers import make_tokenizer
+from tests.pipelines.test_tokens import read, rows, tokens
+
+WINDOW = 65
+
+TORCHRUN = """#!/bin/sh
+echo "$CUDA_DEVICE_MAX_CONNECTIONS $@" >> started.txt
+mkdir -p checkpoints
+touch checkpoints/latest.txt
+if [ "$(wc -l < started.txt)" = 1 ]; then exec sleep 60; fi
+"""
+
+
+def pretrain(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, ROOT / "pipelines" / "pretrain.py", *arguments]
+    return subprocess.run([*map(str, program)], capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    model = make_tokenizer(tmp_path / "model", "plain")
+    for name, count in (("few", 60), ("many", 400)):
+        source = write_jsonl(tmp_path / f"{name}.jsonl", rows(count))
+        asked = ["--tokenizer", model, "--chunk-size", 20, "--tokens-per-file", 0.005]
+        assert tokens("--input", source, "--output", tmp_path / name, *asked).returncode == 0
+    values = {
+        "name": "small",
+        "model": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+                  "num_key_value_heads": 2},
+        "sources": {name: {"tokens": str(tmp_path / name)} for name in ("few", "many")},
+        "steps": 20, "sequence_length": WINDOW - 1, "batch": 16, "micro_batch": 4, "gpus": 2,
+    }  # fmt: skip
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path / "experiment.yaml"
+
+
+def test_the_links_hold_as_many_epochs_as_are_needed(tmp_path, experiment):
+    pytest.importorskip("torch", reason="torch is not installed: make cpu")
+    from datatrove.utils.dataset import DatatroveFolderDataset
+
+    out = tmp_path / "out"
+    shown = pretrain(experiment, "--output", out, "--dry-run")
+    assert shown.returncode == 0 and "4 · 2 · 2" in shown.stdout and not out.exists(), shown.stdout + shown.stderr
+    done = pretrain(experiment, "--output", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    dataset = config["data_stages"][0]["data"]["dataset"]
+    assert dataset["dataset_folder"] == [f"{out}/data-s3/training/{name}" for name in ("few", "many")]
+    for name, folder in zip(("few", "many"), dataset["dataset_folder"], strict=True):
+        windows = DatatroveFolderDataset(folder, WINDOW - 1, filename_pattern="*.ds", return_positions=True)
+        assert len(windows) >= 20 * 16 / 2
+        files = sorted(Path(folder).glob("*.ds"))
+        targets = [file.resolve() for file in files]
+        assert all(target.is_relative_to(tmp_path / name) for target in targets)
+        own = sorted((tmp_path / name / "ds-s3" / "documents").glob("*.ds"))
+        assert [target.name for target in targets[: len(own)]] == [file.name for file in own][: len(targets)]
+        seen = Counter(targets)
+        assert max(seen.values()) - min(seen.values()) <= 1 and (max(seen.values()) > 1) == (name == "few")
+        assert all(Path(f"{file}{suffix}").exists() for file in files for suffix in (".index", ".metadata"))
+        first = windows[0]["input_ids"].tolist()
+        assert first == [token for document in read(tmp_path / name, "documents") for token in document][:WINDOW]
+    resumed = yaml.safe_load((out / "resume.yaml").read_text())
+    assert resumed["checkpoints"].pop("resume_checkpoint_path") == f"{out}/checkpoints" and resumed == config
+
+
+def test_what_could_not_be_served_is_told_before_anything_is_written(tmp_path, experiment):
+    told = yaml.safe_load(experiment.read_text())
+    experiment.write_text(yaml.safe_dump({**told, "steps": 20_000}))
+    done = pretrain(experiment, "--output", tmp_path / "out")
+    assert done.returncode == 1 and "more than max_epochs 4; train fewer steps" in done.stdout, done.stdout
+    experiment.write_text(yaml.safe_dump({**told, "gpus": 12, "batch": 48}))
+    done = pretrain(experiment, "--output", tmp_path / "out")
+    assert done.returncode == 1 and "12 GPUs are no multiple of the 8 of a node" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "torchrun").write_text(TORCHRUN)
+    (tmp_path / "bin" / "torchrun").chmod(0o755)
+    return {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "NANOTRON": "/opt/nanotron", **more}
+
+
+def test_the_script_of_this_machine_goes_on_from_a_checkpoint(tmp_path, experiment):
+    out = tmp_path / "out"
+    assert pretrain(experiment, "--output", out).returncode == 0
+    told = environment(tmp_path)
+    with pytest.raises(subprocess.TimeoutExpired):  # the first start works until it is stopped
+        subprocess.run([out / "train.sh"], env=told, timeout=2)
+    subprocess.run([out / "train.sh"], env=told, check=True, timeout=20)
+    common = "1 --standalone --nproc-per-node=2 /opt/nanotron/run_train.py --config-file"
+    assert (out / "started.txt").read_text().splitlines() == [f"{common} config.yaml", f"{common} resume.yaml"]
+    del told["NANOTRON"]
+    unset = subprocess.run([out / "train.sh"], env=told, capture_output=True, text=True, timeout=20)
+    assert unset.returncode != 0 and "set it to a checkout of github.com/huggingface/nanotron" in unset.stderr
+
+
+def test_on_a_cluster_it_goes_back_into_the_queue(slurm, tmp_path, experiment):
+    out = tmp_path / "out"
+    assert pretrain(experiment, "--output", out).returncode == 0
+    told = environment(tmp_path, SLURM_CONF=slurm.environment["SLURM_CONF"])
+    options = ["--gpus-per-node=0", "--export=ALL"]  # the cluster of the tests has none
+    done = subprocess.run(
+        ["sbatch", "--parsable", *options, out / "train.sbatch"], env=told, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.strip()
+    slurm.wait((out / "started.txt").exists, "first start")
+    slurm.run("scancel", "--signal=USR1", "--batch", job)  # as before a time limit
+    slurm.wait(lambda: len((out / "started.txt").read_text().splitlines()) == 2, "second start", 180)
+    slurm.wait(lambda: not slurm.queue(job), "end", 60)
+    assert [line.rpartition(" ")[2] for line in (out / "started.txt").read_text().splitlines()] == [
+        "config.yaml", "resume.yaml",
+    ]  # fmt: skip
+    assert "--nnodes=1 --nproc-per-node=2 --rdzv-backend=c10d" in (out / "started.txt").read_text()

@@ -1,0 +1,150 @@
+"""Experiments: their arithmetic, and what the loader could not serve."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from blocks.pretrain.configure import configure
+from blocks.pretrain.mixture import blend, links, load_experiment, plan
+from blocks.pretrain.nanotron import Config
+from blocks.pretrain.presets import PRESETS
+from blocks.shards.folder import RunError
+
+TOKENIZER = {"name": "org/model", "revision": None, "eos": "</s>", "eos_id": 0, "vocab_size": 1000, "token_size": 2}
+
+
+def tokens(folder, formats, **tokenizer):
+    """A folder of tokens that only has a manifest; `formats` are the tokens of each file."""
+    folder.mkdir()
+    told = {
+        name: {
+            "tokens": sum(files),
+            "files": [{"path": f"ds-s3/{name}/{i:05d}.ds", "tokens": count} for i, count in enumerate(files)],
+        }
+        for name, files in formats.items()
+    }
+    (folder / "tokens.json").write_text(json.dumps({"tokenizer": {**TOKENIZER, **tokenizer}, "formats": told}))
+    return str(folder)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    values = {
+        "name": "one",
+        "model": "0.5b",
+        "sources": {
+            "faq": {
+                "tokens": tokens(tmp_path / "mine", {"faq": [5000, 90], "math": [64]}),
+                "format": "faq",
+                "weight": 3,
+            },
+            "web": {"tokens": tokens(tmp_path / "web", {"documents": [12_000]})},
+        },
+        "steps": 10, "sequence_length": 99, "batch": 8, "micro_batch": 2, "gpus": 2,
+    }  # fmt: skip
+
+    def load(**changes):
+        file = tmp_path / "experiment.yaml"
+        file.write_text(
+            yaml.safe_dump({name: value for name, value in {**values, **changes}.items() if value is not None})
+        )
+        return load_experiment(file)
+
+    return load
+
+
+def test_the_arithmetic(experiment, tmp_path):
+    found = experiment()
+    faq, web = plan(found)
+    assert (faq.weight, web.weight) == (0.75, 0.25)
+    assert (faq.windows, web.windows) == (61, 21), "60 and 20 of 10 · 8, and one more"
+    assert (faq.folder.windows, web.folder.windows) == ((50, 0), (120,)), (
+        "files of 100 tokens per window, the rest dropped"
+    )
+    assert (faq.epochs, web.epochs) == (1.22, 0.175)
+    assert list(links(faq)) == [(f"0000{i}.ds", f"{tmp_path}/mine/ds-s3/faq/00000.ds") for i in (0, 1)]
+    config = configure(found, [faq, web], tmp_path / "out")
+    assert config.windows_per_step == 8 and config.tokens.batch_accumulation_per_replica == 2
+    assert experiment(steps=None, tokens=7921).train_steps == 11, "rounded up to whole steps of 792 tokens"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 30}, "has 50 windows of 99 tokens, and stage training takes 181 of it (75.0% of the batches): 3.6"),
+        ({"sequence_length": 20_000}, "has the 20,001 tokens of a window; all together have 5,090"),
+        ({"model": "3b"}, "there is no model '3b'; there are 0.5b"),
+        ({"model": {"hidden": 3}}, "unexpected keyword argument 'hidden'"),
+        ({"gpus": 3}, "make batch a multiple of 6"),
+        ({"tensor_parallel": 4}, "2 GPUs cannot be divided into groups of 4"),
+        ({"tokens": 5}, "give either steps or tokens"),
+        ({"sources": None}, "give either sources or stages"),
+        ({"warmup": 0.95}, "warmup and decay are more than all steps"),
+        ({"stepz": 3}, "stepz: Extra inputs are not permitted"),
+        ({"name": "a b"}, "name: String should match pattern"),
+    ],
+)
+def test_what_cannot_be_is_told(experiment, changes, message):
+    with pytest.raises(RunError) as error:
+        plan(experiment(max_epochs=3, **changes))
+    assert message in str(error.value)
+
+
+def test_sources_that_do_not_go_together(experiment, tmp_path):
+    other = tokens(tmp_path / "other", {"documents": [9000]}, name="org/other")
+    web = {"web": {"tokens": str(tmp_path / "web")}}
+    for sources, message in (
+        ({**web, "z": {"tokens": other}}, "web and z were tokenized differently, name org/model and org/other"),
+        ({"a": {"tokens": str(tmp_path / "nothing")}}, "tokenize it with pipelines/tokens.py"),
+        ({"a": {"tokens": str(tmp_path / "mine")}}, "has several formats, give one of them: faq, math"),
+        ({"a": {"tokens": str(tmp_path / "mine"), "format": "table"}}, "has no format 'table': faq, math"),
+        ({"a": {"tokens": str(tmp_path / "web"), "weight": 0}}, "sources.a.weight: Input should be greater than 0"),
+    ):
+        with pytest.raises(RunError) as error:
+            plan(experiment(sources=sources))
+        assert message in str(error.value)
+
+
+def test_stages(experiment, tmp_path):
+    web = {"tokens": str(tmp_path / "web")}
+    faq = {"tokens": str(tmp_path / "mine"), "format": "faq"}
+    stages = {"decay": {"start": 9, "sources": {"faq": faq}}, "stable": {"start": 1, "sources": {"web": web}}}
+    found = experiment(sources=None, stages=stages)
+    assert [(portion.stage, portion.windows) for portion in plan(found)] == [("stable", 65), ("decay", 17)]
+    config = configure(found, plan(found), tmp_path / "out")
+    assert [stage.start_training_step for stage in config.data_stages] == [1, 9]
+    for start, message in ((1, "has no steps"), (11, "has no steps")):
+        stages["decay"]["start"] = start
+        with pytest.raises(RunError, match=message):
+            plan(experiment(sources=None, stages=stages))
+    del stages["stable"]
+    stages["decay"]["start"] = 2
+    with pytest.raises(RunError, match="the first stage starts at step 2; it must start at 1"):
+        plan(experiment(sources=None, stages=stages))
+
+
+@pytest.mark.parametrize("weights", [[0.7, 0.3], [0.5, 0.25, 0.15, 0.1], [0.999, 0.001], [1.0]])
+def test_shares_are_those_of_the_loader_from_the_beginning(weights):
+    order = blend(weights, 20_000)
+    for windows in (2000, 20_000):
+        shares = np.bincount(order[:windows], minlength=len(weights)) / windows
+        assert np.abs(shares - weights).max() <= 0.001
+    taken = np.cumsum(np.eye(len(weights))[order], axis=0)
+    ahead = taken - np.outer(np.arange(1, len(order) + 1), weights)
+    assert ahead.max() <= 1, "which `plan` counts on: a source is at most one window ahead of its share"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("gpus", [2, 16, 64])
+@pytest.mark.parametrize("steps", [1, 2, 10, 101, 1000])
+def test_every_preset_makes_a_sound_configuration(experiment, tmp_path, preset, gpus, steps):
+    found = experiment(model=preset, gpus=gpus, batch=256, steps=steps, max_epochs=1e9)
+    config = configure(found, plan(found), tmp_path / "out")
+    assert Config.model_validate(config.model_dump(by_alias=True)) == config
+    assert config.windows_per_step == 256 and config.parallelism.dp * config.parallelism.tp == gpus
+    schedule = config.optimizer.learning_rate_scheduler
+    assert schedule.lr_decay_starting_step + schedule.lr_decay_steps == steps
