@@ -22,12 +22,12 @@ from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_summary
 from blocks.generate.pins import pin_model, tokenizer_hash
 from blocks.pretrain.encode import Tokenize, Vocabulary
-from blocks.pretrain.layout import TOKENS_PER_FILE, lay_out
+from blocks.pretrain.layout import TOKENS_PER_FILE, is_laid_out, lay_out, parts_of
 from blocks.shards.chunk import FORMAT
 from blocks.shards.folder import RunFolder
+from blocks.shards.leases import settle
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
-from blocks.shards.rows import schema_of
 from blocks.shards.run import RunRecord, begin_run, load_run
 from blocks.shards.source import list_files, pin
 from blocks.shards.where import parse_where
@@ -55,7 +55,10 @@ def tokens(
     state: arguments.State = None,
     chunk_size: arguments.ChunkSize = 50_000,
     tokens_per_file: Annotated[
-        float, typer.Option(help="Million tokens of a .ds file, about.", rich_help_panel=arguments.OUT)
+        float,
+        typer.Option(
+            min=0.001, help="Million tokens of a .ds file, about; a chunk stays whole.", rich_help_panel=arguments.OUT
+        ),
     ] = TOKENS_PER_FILE / 1e6,
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffling.", rich_help_panel=arguments.OUT)] = 0,
     workers: arguments.Workers = 1,
@@ -89,18 +92,18 @@ def tokens(
             "special_tokens": special_tokens,
             "chunk_size": chunk_size,
         }
-        columns = [FORMAT] if FORMAT in schema_of(files).names else []
+        size = int(tokens_per_file * 1e6)
 
         def begin() -> RunRecord:
             return begin_run(folder, fingerprint, {"documents": vocabulary.eos_token}, pins, options)
 
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
-            if run.submitted(options, None):
+            if run.submitted(options, None, unfinished=lambda: not is_laid_out(folder, parts_of(folder, seed, size))):
                 return
             for part, _ in run.passes():
                 steps = [
-                    ReadUnits(part, chunk_size, text_column, id_column, filters, columns),
+                    ReadUnits(part, chunk_size, text_column, id_column, filters, [FORMAT]),
                     Tokenize(vocabulary),
                     WriteShards(part, vocabulary.schema),
                 ]
@@ -108,8 +111,9 @@ def tokens(
             summary = run.summary()
             show_summary(console, folder, summary)
             if summary["complete"]:
-                with folder.alone("ds"):
-                    _show(lay_out(folder, vocabulary, seed, int(tokens_per_file * 1e6), workers), folder)
+                with run.finishing(), folder.alone("ds"):
+                    settle(folder)
+                    _show(lay_out(folder, vocabulary, parts_of(folder, seed, size), seed), folder)
 
 
 def _show(manifest: dict[str, Any], folder: RunFolder) -> None:

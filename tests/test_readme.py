@@ -169,6 +169,26 @@ def test_tokenizing_command(checkout, mock, hub):
     assert (checkout / "tokens/mine/ds-s3/faq/00000.ds").stat().st_size == 2 * told["formats"]["faq"]["tokens"]
 
 
+def test_training_commands(checkout, slurm, tmp_path):
+    dry, making = (line for line in commands() if "experiment.yaml" in line)
+    model = make_tokenizer(tmp_path / "model", "plain")
+    asked = f"--output tokens/mine --tokenizer {model}"
+    for name in ("faq", "table"):
+        rows = [{**row, "format": name} for row in documents(400)]
+        write_parquet(checkout / "in" / name / "0.parquet", rows, row_group_size=400)
+    run(f"python pipelines/tokens.py --input in {asked}", checkout)
+    (text,) = blocks("yaml")
+    changes = {"steps: 10000": "steps: 3", "model: 1.7b": "model: 0.5b"}
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (checkout / "experiment.yaml").write_text(f"{text}sequence_length: 64\nbatch: 16\ngpus: 2\n")
+    assert "epochs" in run(dry, checkout) and not (checkout / "experiments").exists()
+    shown = run(making.replace("--smoke 100", "--smoke 2"), checkout)
+    assert "nats per token" in shown
+    assert (checkout / "experiments/one/train.sbatch").exists()  # test_pretrain.py runs it
+
+
 def test_example_script(checkout, mock):
     (example,) = (block for block in blocks("python") if "class" in block)
     assert example.count("\n    pipeline = [") == 1

@@ -44,6 +44,7 @@ class Launch:
         self.units: list[Unit] = []
         self.chunk_size = 0
         self.stopping: signal.Signals | None = None
+        self.is_finishing = False
         self._rows_left: dict[int, int] = {}
         self._executor: LocalExecutor | None = None
         here = job_folder()
@@ -129,12 +130,15 @@ class Launch:
         count = begin_retry(self.folder, self.record, self.units)
         self.console.print(f"{count:,} document(s) and sample(s) failed; they are asked for again", highlight=False)
 
-    def submitted(self, options: Mapping[str, Any], model: str | None) -> bool:
+    def submitted(
+        self, options: Mapping[str, Any], model: str | None, unfinished: Callable[[], bool] = lambda: False
+    ) -> bool:
         """Submit what is left to do to the cluster, where there is one; True when this launch is over then.
 
         Args:
             options: of the command line.
             model: the model's name; None for a pipeline without one.
+            unfinished: whether something is to be done when all of the plan is committed; asked only then.
 
         Raises:
             RunError: see `submit`.
@@ -144,12 +148,20 @@ class Launch:
         left = self.units_left
         if not left:
             self.summary()  # its last worker may have been killed before that
-            self.console.print("All of the plan is committed; there is nothing to submit.")
-            return True
-        jobs = min(self.cluster.jobs, left)
+            if not unfinished():
+                self.console.print("All of the plan is committed; there is nothing to submit.")
+                return True
+        jobs = max(1, min(self.cluster.jobs, left))
         job = submit(self.cluster, self.folder, options, model, jobs)
         self.console.print(f"submitted job {job}: {jobs} job(s) for {left:,} unit(s)", highlight=False)
         return True
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Around work that follows when all is committed: a job that is stopped in it goes back into the queue."""
+        self.is_finishing = True
+        yield
+        self.is_finishing = False
 
     def stop(self, number: int, _frame: Any = None) -> None:
         """Handler of a signal that asks for an end: at once for SIGTERM, after the answers under way for SIGUSR1."""
@@ -292,7 +304,8 @@ def _job(run: Launch) -> Iterator[None]:
     except Drained:
         for number in handled:
             signal.signal(number, signal.SIG_IGN)
-        again = run.stopping is signal.SIGUSR1 and not stopped() and run.units_left > 0
+        left = run.is_finishing or run.units_left > 0
+        again = run.stopping is signal.SIGUSR1 and not stopped() and left
         run.report.end("told to stop")
         run.console.print(f"told to stop; what was answered is kept{', back into the queue' if again else ''}")
         if again and not requeue():

@@ -76,6 +76,9 @@ class Vocabulary:
             raise ValueError(f"{self.source} does not say which token ends a text; give it as --eos")
         if token not in known:
             raise ValueError(f"{self.source} has no token {token!r}; give the one that ends a text as --eos")
+        added = self.tokenizer.get_added_tokens_decoder()
+        if known[token] not in added or not added[known[token]].special:
+            raise ValueError(f"{token!r} of {self.source} is a part of texts: give a special token as --eos")
         return token
 
     @cached_property
@@ -113,8 +116,12 @@ class Vocabulary:
         return str(path.absolute()) if path.is_dir() else self.source
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[Any]]:
-        """The tokens of each text, EOS at the end."""
-        pieces = [list(split(text)) for text in texts]
+        """The tokens of each text, EOS at the end.
+
+        A text that quotes EOS is encoded in pieces, since some tokenizers know it as a word, too (Unigram models).
+        """
+        apart = None if self.special_tokens else self.eos_token
+        pieces = [[piece for part in _apart(text, apart) for piece in split(part)] for text in texts]
         flat = [piece for of_text in pieces for piece in of_text]
         ids = (encoded.ids for encoded in self.tokenizer.encode_batch_fast(flat, add_special_tokens=False))
         found = []
@@ -124,6 +131,14 @@ class Vocabulary:
                 tokens = tokens + next(ids)
             found.append(np.array([*tokens, self.eos_id], self.dtype))
         return found
+
+
+def _apart(text: str, word: str | None) -> Iterator[str]:
+    """Pieces of a text none of which holds a word; it is cut behind its first character."""
+    while word and len(word) > 1 and (at := text.find(word)) >= 0:
+        yield text[: at + 1]
+        text = text[at + 1 :]
+    yield text
 
 
 def split(text: str) -> Iterator[str]:
@@ -141,7 +156,8 @@ def split(text: str) -> Iterator[str]:
 class Tokenize(PipelineStep):
     """Put the tokens of each document into its metadata as `input_ids`.
 
-    It counts them in their chunk, as `tokens/<format>`. Documents without any are rejected as `no_tokens`.
+    It counts them in their chunk, as `tokens/<format>`. Documents without any are rejected as `no_tokens`, and those
+    with an EOS inside, which a loader would take for two, as `eos_in_text`.
 
     Args:
         vocabulary: the tokenizer.
@@ -161,9 +177,12 @@ class Tokenize(PipelineStep):
                 encoded = self.vocabulary.encode([document.text for document in batch])
             for document, tokens in zip(batch, encoded, strict=True):
                 chunk = chunk_of(document)
-                if len(tokens) == 1:
+                # A normalizer can still make an EOS of something else.
+                inside = not self.vocabulary.special_tokens and (tokens[:-1] == self.vocabulary.eos_id).any()
+                if len(tokens) == 1 or inside:
+                    reason = "eos_in_text" if inside else "no_tokens"
                     if chunk is not None:
-                        chunk.refuse(document.metadata[LINEAGE], Refusal("no_tokens", raw=document.text))
+                        chunk.refuse(document.metadata[LINEAGE], Refusal(reason, raw=document.text))
                     continue
                 document.metadata[INPUT_IDS] = tokens
                 self.stat_update("tokens", value=len(tokens))

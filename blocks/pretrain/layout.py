@@ -16,10 +16,8 @@ depends on who tokenized what when, so the files of a run are the same bytes, ho
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ from fsspec.core import url_to_fs
 
 from blocks.pretrain.encode import INPUT_IDS, Vocabulary
 from blocks.shards.commit import load_commits
-from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.folder import RunError, RunFolder, sync, write_atomically
 
 FOLDER = "ds-s3"
 """Where the files of all formats lie."""
@@ -42,7 +40,7 @@ FOLDER = "ds-s3"
 MANIFEST = "tokens.json"
 
 TOKENS_PER_FILE = 200_000_000
-"""About. A file is made in memory: this is 0.4 GB with two bytes per token, and as much again while it is shuffled."""
+"""About, but a whole chunk at least. A file is made in memory: this is 0.4 GB with two bytes per token, twice."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +89,22 @@ def parts_of(folder: RunFolder, seed: int, tokens_per_file: int = TOKENS_PER_FIL
     return parts
 
 
-def lay_out(
-    folder: RunFolder,
-    vocabulary: Vocabulary,
-    seed: int,
-    tokens_per_file: int = TOKENS_PER_FILE,
-    workers: int = 1,
-) -> dict[str, Any]:
+def is_laid_out(folder: RunFolder, parts: Sequence[Part]) -> bool:
+    """Whether these files are there, and `tokens.json`."""
+    return folder.read_output(MANIFEST) is not None and len(_made(folder, parts)) == len(parts)
+
+
+def lay_out(folder: RunFolder, vocabulary: Vocabulary, parts: Sequence[Part], seed: int) -> dict[str, Any]:
     """Make the files of a complete run, those that are not there yet, and write `tokens.json`.
+
+    That is not there while files are made: where it is, the files are whole, and are what it says. Some hundred million
+    tokens take seconds, so one process does it; nobody else may do it at the same time.
 
     Args:
         folder: the run.
         vocabulary: what it was tokenized with.
+        parts: the files, see `parts_of`.
         seed: of the shuffling.
-        tokens_per_file: about.
-        workers: files that are made at a time.
 
     Returns:
         `tokenizer` (`name`, `revision`, `eos`, `eos_id`, `vocab_size`, `token_size` in bytes), `seed`, and by format
@@ -114,22 +113,22 @@ def lay_out(
     Raises:
         RunError: a shard is missing or does not hold what its commit record says.
     """
-    parts = parts_of(folder, seed, tokens_per_file)
-    done = folder.state / "ds"
-    done.mkdir(exist_ok=True)
-    files: dict[str, dict[str, Any]] = {}
-    todo = []
+    (folder.state / "ds").mkdir(exist_ok=True)
+    for left in (folder.state / "ds").glob("*.part"):
+        shutil.rmtree(left)
+    for record in {*(folder.state / "ds").glob("*.json")} - {_record(folder, part) for part in parts}:
+        record.unlink()
+    files = _made(folder, parts)
+    surplus = _surplus(folder, parts)
+    if surplus or len(files) < len(parts):
+        fs, root = url_to_fs(folder.output)
+        if fs.exists(f"{root}/{MANIFEST}"):
+            fs.rm_file(f"{root}/{MANIFEST}")
+        for path in surplus:
+            fs.rm_file(path)
     for part in parts:
-        record = done / f"{_name(part)}.json"
-        made = orjson.loads(record.read_bytes()) if record.exists() else {}
-        if made.get("part") == _hash(part) and _size(folder, part.path) == made["file"]["bytes"]:
-            files[part.path] = made["file"]
-        else:
-            todo.append(part)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for part, file in zip(todo, pool.map(_make, [(folder, vocabulary, part) for part in todo]), strict=True):
-            files[part.path] = file
-    _remove_others(folder, files)
+        if part.path not in files:
+            files[part.path] = _make(folder, vocabulary, part)
     formats: dict[str, Any] = {}
     for part in parts:
         file = files[part.path]
@@ -153,11 +152,9 @@ def lay_out(
     return manifest
 
 
-def _make(task: tuple[RunFolder, Vocabulary, Part]) -> dict[str, Any]:
+def _make(folder: RunFolder, vocabulary: Vocabulary, part: Part) -> dict[str, Any]:
     """Make one file, put it into its place and remember that."""
-    folder, vocabulary, part = task
     here = folder.state / "ds" / f"{_name(part)}.part"
-    shutil.rmtree(here, ignore_errors=True)
     here.mkdir()
     name = Path(part.path).name
     written = TokenizedFile(
@@ -182,16 +179,44 @@ def _make(task: tuple[RunFolder, Vocabulary, Part]) -> dict[str, Any]:
         "path": part.path,
         "documents": documents,
         "tokens": part.tokens,
-        "bytes": (here / name).stat().st_size,
+        "bytes": part.tokens * vocabulary.token_size,
         "hash": digest.hexdigest(),
     }
-    # The tokens come last: a file that is seen has all that belongs to it.
-    for made in sorted(here.iterdir(), reverse=True):
+    record = _record(folder, part)
+    record.unlink(missing_ok=True)  # first: it may tell of a file that is now replaced
+    sync(record.parent)
+    for made in sorted(here.iterdir()):
+        sync(made)
         folder.place(made, f"{part.path}{made.name.removeprefix(name)}")
     here.rmdir()
-    record = {"part": _hash(part), "file": file}
-    (folder.state / "ds" / f"{_name(part)}.json").write_bytes(orjson.dumps(record))
+    write_atomically(record, orjson.dumps({"part": _hash(part), "file": file}))
     return file
+
+
+def _made(folder: RunFolder, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+    """What is known of the files that are there, whole, by path."""
+    fs, root = url_to_fs(folder.output)
+    there = fs.find(f"{root}/{FOLDER}", detail=True) if fs.exists(f"{root}/{FOLDER}") else {}
+    sizes = {path[len(root) :].lstrip("/"): info["size"] for path, info in there.items()}
+    found = {}
+    for part in parts:
+        try:
+            record = orjson.loads(_record(folder, part).read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            continue
+        file = record["file"]
+        whole = (sizes.get(part.path), sizes.get(f"{part.path}.index")) == (file["bytes"], 8 * file["documents"])
+        if record["part"] == _hash(part) and whole and sizes.get(f"{part.path}.metadata"):
+            found[part.path] = file
+    return found
+
+
+def _surplus(folder: RunFolder, parts: Sequence[Part]) -> list[str]:
+    """Files of an earlier layout, when the run has grown or another size was asked for."""
+    fs, root = url_to_fs(folder.output)
+    wanted = {f"{part.path}{suffix}" for part in parts for suffix in ("", ".index", ".metadata")}
+    there = fs.find(f"{root}/{FOLDER}") if fs.exists(f"{root}/{FOLDER}") else []
+    return [path for path in there if path[len(root) :].lstrip("/") not in wanted]
 
 
 def _shuffled(folder: RunFolder, part: Part) -> Iterator[bytes]:
@@ -212,23 +237,8 @@ def _shuffled(folder: RunFolder, part: Part) -> Iterator[bytes]:
         yield values[at][ends[at][row] : ends[at][row + 1]].tobytes()
 
 
-def _remove_others(folder: RunFolder, files: Mapping[str, Any]) -> None:
-    """Remove files of an earlier layout, when the run has grown or another size was asked for."""
-    fs, root = url_to_fs(folder.output)
-    if not fs.exists(f"{root}/{FOLDER}"):
-        return
-    wanted = {f"{path}{suffix}" for path in files for suffix in ("", ".index", ".metadata")}
-    for found in fs.find(f"{root}/{FOLDER}"):
-        if found[len(root) :].lstrip("/") not in wanted:
-            fs.rm_file(found)
-
-
-def _size(folder: RunFolder, path: str) -> int:
-    fs, root = url_to_fs(folder.output)
-    try:
-        return int(fs.size(f"{root}/{path}"))
-    except FileNotFoundError:
-        return -1
+def _record(folder: RunFolder, part: Part) -> Path:
+    return folder.state / "ds" / f"{_name(part)}.json"
 
 
 def _name(part: Part) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -67,6 +67,13 @@ class Documents:
             self._unit, self._next = unit, start
         chunk = islice(self._rows, start - self._next, start - self._next + self._size)
         self._next = start + self._size
+        try:
+            return self._documents(unit, start, chunk)
+        except BaseException:
+            self._rows = None  # a generator that has raised is at its end
+            raise
+
+    def _documents(self, unit: Unit, start: int, chunk: Iterable[dict[str, Any] | BadRow]) -> list[SourceDocument]:
         found = []
         for place, row in enumerate(chunk):
             if isinstance(row, dict) and isinstance(row.get(self._text), str):

@@ -216,6 +216,15 @@ def recover_abandoned(folder: RunFolder) -> None:
     leases.close()
 
 
+def settle(folder: RunFolder) -> None:
+    """Wait until all that is committed is in its place: another job may be about to move its last files."""
+    while staged := staged_units(folder):
+        recover_abandoned(folder)
+        if not staged & {lease["unit"] for lease in live_leases(folder)}:
+            return
+        time.sleep(1)
+
+
 def _time_of(clock: Path) -> float:
     """The time as the file server has it: the clocks of nodes differ."""
     clock.touch()

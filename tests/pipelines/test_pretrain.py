@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -86,6 +87,18 @@ def test_what_could_not_be_served_is_told_before_anything_is_written(tmp_path, e
     done = pretrain(experiment, "--output", tmp_path / "out")
     assert done.returncode == 1 and "12 GPUs are no multiple of the 8 of a node" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_small_training_on_the_cpu_learns(tmp_path, experiment):
+    pytest.importorskip("torch", reason="torch is not installed: make cpu")
+    done = pretrain(experiment, "--output", tmp_path / "out", "--smoke", 60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"a window of 64 tokens, in which \d documents? end", done.stdout)
+    found = re.search(
+        r"loss ([\d.]+) → ([\d.]+) nats per token; a guess among ([\d,]+) tokens is ([\d.]+)", done.stdout
+    )
+    first, last, _, uniform = (float(value.replace(",", "")) for value in found.groups())
+    assert last < first <= uniform + 0.5 and last < uniform - 1.5
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:

@@ -112,6 +112,9 @@ def test_each_format_of_a_run_has_its_folder(tmp_path, model, mock):
     assert read(out, "faq") != [found.tolist() for found in vocabulary.encode([r["text"] for r in samples(run)][:20])]
 
 
+FIRST = "ds-s3/documents/00000.ds"
+
+
 def contents(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in (run / "ds-s3").rglob("*") if path.is_file()}
 
@@ -154,8 +157,33 @@ def test_what_is_gone_is_made_again_and_what_has_grown_is_laid_out_anew(tmp_path
     assert tokens(*asked[:-1], 10).returncode == 0
     assert sorted(path for path in contents(run) if path.endswith(".ds")) == ["ds-s3/documents/00000.ds"]
     assert len(read(run, "documents")) == 300
-    another = tokens(*asked, "--seed", 1)
-    assert another.returncode == 0 and contents(run) != before
+    one = contents(run)
+    for name in (f"{FIRST}.index", f"{FIRST}.metadata"):
+        (run / name).unlink()
+        assert tokens(*asked[:-1], 10).returncode == 0 and contents(run) == one
+    [record] = (run / "state" / "ds").glob("*.json")  # those of larger layouts are gone
+    record.write_bytes(b"")  # as after a loss of power
+    assert tokens(*asked[:-1], 10).returncode == 0 and contents(run) == one
+    assert tokens(*asked[:-1], 10, "--seed", 1).returncode == 0
+    other = contents(run)
+    assert other[FIRST] != one[FIRST] and len(other[FIRST]) == len(one[FIRST])
+
+
+def test_another_layout_that_was_killed_is_trusted_by_nobody(tmp_path, model):
+    source, run = write_jsonl(tmp_path / "in.jsonl", rows(2000)), tmp_path / "run"
+    asked = ["--input", source, "--output", run, "--tokenizer", model, "--chunk-size", 50, "--tokens-per-file", 0.001]
+    assert tokens(*asked).returncode == 0
+    before = contents(run)
+    program = [sys.executable, ROOT / "pipelines" / "tokens.py", *asked, "--seed", 1]
+    process = subprocess.Popen([*map(str, program)], stdout=subprocess.DEVNULL)
+    while (run / FIRST).read_bytes() == before[FIRST]:
+        assert process.poll() is None, "it was over before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert not (run / "tokens.json").exists() and 0 < len(contents(run).items() - before.items()) < len(before)
+    assert tokens(*asked).returncode == 0
+    assert contents(run) == before
 
 
 def test_what_cannot_be_is_one_clear_line(tmp_path, model):
@@ -214,3 +242,10 @@ def test_on_a_cluster_the_last_job_lays_out(slurm, tmp_path, model, monkeypatch)
     assert done.returncode == 0 and "submitted job" in done.stdout, done.stdout + done.stderr
     slurm.wait(lambda: not slurm.queue(), "end", 90)
     assert len(read(run, "documents")) == 60
+    before = contents(run)
+    (run / FIRST).unlink()  # as if the last job had been killed before it came to that
+    done = tokens(*asked, "--cluster", tmp_path / "cluster.yaml")
+    assert done.returncode == 0 and "submitted job" in done.stdout, done.stdout + done.stderr
+    slurm.wait(lambda: not slurm.queue(), "end", 90)
+    assert contents(run) == before
+    assert "nothing to submit" in tokens(*asked, "--cluster", tmp_path / "cluster.yaml").stdout

@@ -48,6 +48,23 @@ def test_special_tokens_of_a_text_are_text(folders):
     assert chat.tolist().count(plain.eos_id) == 2
 
 
+def test_an_end_that_is_a_word_or_comes_of_normalization(tmp_path):
+    """Unigram models know their special tokens as words, too; a normalizer makes tokens of other characters."""
+    words = [("<end>", 0.0), *((character, -3.0) for character in "abcdefghijklmnopqrstuvwxyz <>.")]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(words, 1, False))
+    tokenizer.normalizer = tokenizers.normalizers.NFKC()
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = Vocabulary(str(tmp_path), eos="<end>")
+    [tokens] = vocabulary.encode(["one<end>two<end><end>"])
+    assert tokens.tolist().count(0) == 1 and tokens[-1] == 0
+    assert vocabulary.tokenizer.decode(tokens[:-1].tolist()).replace(" ", "") == "one<end>two<end><end>"
+    found = Tokenize(vocabulary).run([Document("a<end>b", "kept"), Document("a\uff1cend\uff1eb", "refused")])
+    assert [document.id for document in found] == ["kept"]
+    with pytest.raises(ValueError, match=r"'\.' of .* is a part of texts: give a special token"):
+        _ = Vocabulary(str(tmp_path), eos=".").eos_token
+
+
 def test_long_texts_are_encoded_in_pieces(folders, monkeypatch):
     monkeypatch.setattr(encode, "LONGEST_PIECE", 100)
     text = "Some words to cut between, and here a line ends.\n" * 9 + "x" * 250 + " end"
@@ -61,12 +78,13 @@ def test_long_texts_are_encoded_in_pieces(folders, monkeypatch):
 
 def test_large_vocabularies_take_four_bytes(tmp_path):
     for words, size in ((65_535, 2), (65_536, 4)):
-        names = {f"w{number}": number for number in range(words)}
-        tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({**names, "<unk>": words}, unk_token="<unk>"))
+        names = {"<end>": 0, **{f"w{number}": number for number in range(1, words + 1)}}
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(names, unk_token="<end>"))
         tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+        tokenizer.add_special_tokens(["<end>"])
         (tmp_path / str(size)).mkdir()
         tokenizer.save(str(tmp_path / str(size) / "tokenizer.json"))
-        vocabulary = Vocabulary(str(tmp_path / str(size)), eos="w0")
+        vocabulary = Vocabulary(str(tmp_path / str(size)), eos="<end>")
         assert (vocabulary.size, vocabulary.token_size) == (words + 1, size)
         [tokens] = vocabulary.encode([f"w{words - 1} w7"])
         assert tokens.dtype == f"<u{size}" and tokens.tolist() == [words - 1, 7, 0]
