@@ -124,7 +124,7 @@ def test_being_busy_costs_no_attempt() -> None:
     assert len(server.calls) == len(busy) + 5
 
 
-@pytest.mark.parametrize("header", ["1", "0.9", formatdate(time.time() + 3600, usegmt=True)])
+@pytest.mark.parametrize("header", ["1", "0.9", formatdate(time.time() + 3600, usegmt=True)], ids=["s", "part", "date"])
 def test_retry_after(header: str, monkeypatch: pytest.MonkeyPatch) -> None:
     naps: list[float] = []
     sleep = asyncio.sleep
