@@ -26,11 +26,11 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 import orjson
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blocks.pretrain.layout import MANIFEST
 from blocks.pretrain.presets import PRESETS, Preset
+from blocks.pretrain.read import read_yaml
 from blocks.shards.folder import RunError
 
 Positive = Annotated[int, Field(gt=0)]
@@ -218,14 +218,7 @@ def load_experiment(path: Path) -> Experiment:
     Raises:
         RunError: it cannot be read, or says what cannot be.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Experiment.model_validate(values)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".lstrip(": ") for one in error.errors()]
-        raise RunError(f"{path}: " + "; ".join(problems)) from error
-    except (OSError, yaml.YAMLError, ValueError) as error:
-        raise RunError(f"{path}: {error}") from error
+    return read_yaml(path, Experiment)
 
 
 def open_source(name: str, source: Source, sequence_length: int) -> Folder:

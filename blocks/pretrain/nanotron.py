@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blocks.shards.folder import RunError
+from blocks.pretrain.read import read_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -290,12 +290,4 @@ def read_config(path: Path) -> Config:
     Raises:
         RunError: it cannot be read, or nanotron would refuse it, or crash later; the message says what and why.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".lstrip(": ") for one in error.errors()]
-        raise RunError(f"{path}: " + "; ".join(problems)) from error
+    return read_yaml(path, Config)

@@ -18,6 +18,8 @@ from tests.pipelines.test_tokens import read, rows, tokens
 
 WINDOW = 65
 
+FORMATS = ("faq", "math", "table", "tutorial")
+
 TORCHRUN = """#!/bin/sh
 echo "$CUDA_DEVICE_MAX_CONNECTIONS $@" >> started.txt
 mkdir -p checkpoints
@@ -140,3 +142,42 @@ def test_on_a_cluster_it_goes_back_into_the_queue(slurm, tmp_path, experiment):
         "config.yaml", "resume.yaml",
     ]  # fmt: skip
     assert "--nnodes=1 --nproc-per-node=2 --rdzv-backend=c10d" in (out / "started.txt").read_text()
+
+
+def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
+    """Four formats and two baselines, three seeds each."""
+    rows_of = {name: [{**row, "format": name} for row in rows(200)] for name in FORMATS}
+    source = write_jsonl(tmp_path / "formats.jsonl", [row for name in FORMATS for row in rows_of[name]])
+    model = tmp_path / "model"
+    assert tokens("--input", source, "--output", tmp_path / "formats", "--tokenizer", model).returncode == 0
+    web = {"tokens": str(tmp_path / "many")}
+    arms = {name: {name: {"tokens": str(tmp_path / "formats"), "format": name}, "web": web} for name in FORMATS}
+    arms |= {"web": {"web": web}, "rival": {"rival": {"tokens": str(tmp_path / "few")}}}
+    told = yaml.safe_load(experiment.read_text())
+    training = {key: value for key, value in told.items() if key not in ("name", "sources")}
+    file, out = tmp_path / "ablation.yaml", tmp_path / "ablation"
+    file.write_text(yaml.safe_dump({"training": {**training, "max_epochs": 9}, "arms": arms}))
+
+    def ablation(*options: str, **more: str) -> str:
+        program = [sys.executable, ROOT / "pipelines" / "ablation.py", file, "--output", out, *options]
+        done = subprocess.run(
+            [*map(str, program)], env={**os.environ, **more}, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+        return done.stdout
+
+    shown = ablation("--dry-run")
+    assert all(name in shown for name in arms) and "50% faq, 50% web" in shown and not out.exists()
+    told = environment(tmp_path, SLURM_CONF=slurm.environment["SLURM_CONF"])
+    assert "set NANOTRON to a checkout" in ablation("--submit", SLURM_CONF=told["SLURM_CONF"], NANOTRON="")
+    Path(tmp_path / "bin" / "torchrun").write_text("#!/bin/sh\necho $@ >> started.txt\n")
+    submit = ["--submit", "--sbatch", "--gpus-per-node=0 --export=ALL --oversubscribe"]
+    submitted = ablation(*submit, **told)
+    assert submitted.count("submitted ") == 18 and "18 trainings" in submitted, submitted
+    slurm.wait(lambda: not slurm.queue(), "end", 240)
+    started = {path.parent.name: path.read_text() for path in out.glob("*/started.txt")}
+    assert sorted(started) == sorted(f"{arm}-seed{seed}" for arm in arms for seed in (1, 2, 3))
+    assert all(text.count("run_train.py --config-file config.yaml") == 1 for text in started.values())
+    seeds = {yaml.safe_load((out / name / "config.yaml").read_text())["general"]["seed"] for name in started}
+    assert seeds == {1, 2, 3}
+    assert ablation(*submit, **told).count("was submitted as job") == 18
