@@ -21,15 +21,18 @@ from rich.table import Table
 
 from blocks.execute.options import one_line_errors
 from blocks.pretrain.ablation import NOISE, Ablation, load_ablation
-from blocks.pretrain.configure import configure, write_experiment
+from blocks.pretrain.configure import check_gpus, configure, write_experiment
 from blocks.pretrain.mixture import Experiment, Portion, plan
-from blocks.shards.folder import RunError
+from blocks.shards.folder import RunError, write_atomically
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
 
 JOB = "job"
 """The file of a training that holds the number of its job."""
+
+SUBMITTING = "submitting"
+"""What it holds before there is a number."""
 
 
 @app.command(no_args_is_help=True)
@@ -53,6 +56,8 @@ def ablation(
         _show(wanted, trainings)
         if dry_run:
             return
+        for _, experiment, _ in trainings:
+            check_gpus(experiment, gpus_per_node)
         for _, experiment, portions in trainings:
             here = output.absolute() / experiment.name
             if not (here / JOB).exists():  # what runs is left alone
@@ -65,14 +70,24 @@ def ablation(
 
 
 def _submit(folder: Path, options: list[str]) -> None:
-    if (folder / JOB).exists():
-        console.print(f"{folder.name} was submitted as job {(folder / JOB).read_text()}", highlight=False)
+    mark = folder / JOB
+    if mark.exists():
+        job = mark.read_text()
+        if job == SUBMITTING:
+            raise RunError(
+                f"{folder.name} was being submitted when that was killed: look for it with squeue, and write its "
+                f"number to {mark}, or delete that file"
+            )
+        again = f"delete {mark} to do it again"
+        console.print(f"{folder.name} was submitted as job {job}; {again}", highlight=False, soft_wrap=True)
         return
+    write_atomically(mark, SUBMITTING.encode())
     command = ["sbatch", "--parsable", *options, str(folder / "train.sbatch")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        mark.unlink()
         raise RunError(f"sbatch refuses {folder.name}: {done.stderr.strip()}")
-    (folder / JOB).write_text(done.stdout.strip())
+    write_atomically(mark, done.stdout.strip().encode())
     console.print(f"submitted {folder.name} as job {done.stdout.strip()}", highlight=False)
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blocks.execute.options import one_line_errors
-from blocks.pretrain.configure import configure, write_experiment
+from blocks.pretrain.configure import check_gpus, configure, write_experiment
 from blocks.pretrain.encode import Vocabulary
 from blocks.pretrain.mixture import Experiment, Portion, load_experiment, plan
 from blocks.pretrain.nanotron import Config, read_config
@@ -47,8 +47,7 @@ def pretrain(
     """Plan a training and write what starts it, or say why it could not be served."""
     with one_line_errors(console):
         wanted = load_experiment(experiment)
-        if wanted.gpus > gpus_per_node and wanted.gpus % gpus_per_node:
-            raise RunError(f"{wanted.gpus} GPUs are no multiple of the {gpus_per_node} of a node (--gpus-per-node)")
+        check_gpus(wanted, gpus_per_node)
         portions = plan(wanted)
         here = output.absolute()
         config = configure(wanted, portions, here)
@@ -60,9 +59,8 @@ def pretrain(
         if smoke is not None:
             _smoke(wanted, config, smoke)
         console.print(f"configuration: {output}/config.yaml", highlight=False, soft_wrap=True)
-        console.print(
-            f"start it with: {output}/train.sh, or sbatch {output}/train.sbatch", highlight=False, soft_wrap=True
-        )
+        here_too = f"{output}/train.sh, or " if (here / "train.sh").exists() else ""
+        console.print(f"start it with: {here_too}sbatch {output}/train.sbatch", highlight=False, soft_wrap=True)
 
 
 def _smoke(experiment: Experiment, config: Config, steps: int) -> None:
@@ -107,12 +105,12 @@ def _show(experiment: Experiment, portions: list[Portion]) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    table = Table("stage", "source")
+    table = Table("source")
     for name in ("share", "windows it takes", "windows it has", "epochs"):
         table.add_column(name, justify="right")
     for portion in portions:
         numbers = (f"{portion.weight:.1%}", f"{portion.windows:,}", f"{sum(portion.folder.windows):,}")
-        table.add_row(portion.stage, portion.name, *numbers, f"{portion.epochs:.2f}")
+        table.add_row(portion.name, *numbers, f"{portion.epochs:.2f}")
     console.print(table)
 
 

@@ -2,8 +2,8 @@
 
     OUTPUT/config.yaml          for nanotron
     OUTPUT/resume.yaml          the same, from the newest checkpoint
-    OUTPUT/data-s3/<stage>/<source>/00000.ds   links to the files of pipelines/tokens.py, once per epoch
-    OUTPUT/train.sh             starts it on this machine
+    OUTPUT/data-s3/<source>/00000000.ds   links to the files of pipelines/tokens.py, once per epoch
+    OUTPUT/train.sh             starts it on this machine, where that has all of its GPUs
     OUTPUT/train.sbatch         starts it on Slurm, and again after a preemption
     OUTPUT/checkpoints/
 
@@ -13,6 +13,7 @@ epochs, since it reads a folder once.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,19 +36,22 @@ from blocks.pretrain.nanotron import (
     Tokens,
     to_yaml,
 )
-from blocks.shards.folder import write_atomically
+from blocks.shards.folder import RunError, write_atomically
 
 DATA = "data-s3"
 
-_TRAIN = """#!/usr/bin/env bash
-# Trains {name} on the GPUs of this machine; start it again to go on from the newest checkpoint.
-set -euo pipefail
-cd "$(dirname "$0")"
+_START = """set -euo pipefail
 : "${{NANOTRON:?set it to a checkout of github.com/huggingface/nanotron}}"
+NANOTRON=$(realpath "$NANOTRON")
+cd {folder}
 config=config.yaml
 if [ -e checkpoints/latest.txt ]; then config=resume.yaml; fi
 export CUDA_DEVICE_MAX_CONNECTIONS=1  # or computing and communicating do not overlap
-exec torchrun --standalone --nproc-per-node={gpus} "$NANOTRON/run_train.py" --config-file "$config"
+"""
+
+_TRAIN = """#!/usr/bin/env bash
+# Trains {name} on the GPUs of this machine; start it again to go on from the newest checkpoint.
+{start}exec torchrun --standalone --nproc-per-node={gpus} "$NANOTRON/run_train.py" --config-file "$config"
 """
 
 _SBATCH = """#!/usr/bin/env bash
@@ -59,19 +63,14 @@ _SBATCH = """#!/usr/bin/env bash
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@120
-#SBATCH --output={folder}/train.log
+#SBATCH --output="{log}"
 # Trains {name}. After a preemption, or two minutes before its time limit, it goes back into the queue, and on from the
-# newest checkpoint. Partition, account and time limit are your cluster's: sbatch --partition … {folder}/train.sbatch
-set -euo pipefail
-cd {folder}
-: "${{NANOTRON:?set it to a checkout of github.com/huggingface/nanotron}}"
-config=config.yaml
-if [ -e checkpoints/latest.txt ]; then config=resume.yaml; fi
-export CUDA_DEVICE_MAX_CONNECTIONS=1  # or computing and communicating do not overlap
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# newest checkpoint. Partition, account and time limit are your cluster's: sbatch --partition … train.sbatch
+{start}head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+port=$((20000 + SLURM_JOB_ID % 10000))
 trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 srun torchrun --nnodes={nodes} --nproc-per-node={gpus} --rdzv-backend=c10d --rdzv-id="$SLURM_JOB_ID" \\
-  --rdzv-endpoint="$head:29500" "$NANOTRON/run_train.py" --config-file "$config" &
+  --rdzv-endpoint="$head:$port" "$NANOTRON/run_train.py" --config-file "$config" &
 wait $!
 """
 
@@ -87,19 +86,15 @@ def configure(experiment: Experiment, portions: Sequence[Portion], output: Path)
     preset, steps = experiment.preset, experiment.train_steps
     tokenizer = portions[0].folder.tokenizer
     decay = max(1, round(experiment.decay * steps))
-    stages = []
-    for name, stage in experiment.all_stages.items():
-        mine = [portion for portion in portions if portion.stage == name]
-        dataset = Dataset(
-            dataset_folder=[str(folder_of(portion, output)) for portion in mine],
-            dataset_weights=[portion.weight for portion in mine],
-            tokenizer_name=tokenizer["name"],
-            vocab_size=tokenizer["vocab_size"],
-            token_size_in_bytes=tokenizer["token_size"],
-        )
-        stages.append(
-            Stage(name=name, start_training_step=stage.start, data=Data(dataset=dataset, seed=experiment.data_seed))
-        )
+    warmup = round(experiment.warmup * steps)
+    dataset = Dataset(
+        dataset_folder=[str(folder_of(portion, output)) for portion in portions],
+        dataset_weights=[portion.weight for portion in portions],
+        tokenizer_name=tokenizer["name"],
+        vocab_size=tokenizer["vocab_size"],
+        token_size_in_bytes=tokenizer["token_size"],
+    )
+    stage = Stage(name="training", start_training_step=1, data=Data(dataset=dataset, seed=experiment.data_seed))
     shape = preset.qwen2_config(tokenizer["vocab_size"], experiment.sequence_length)
     return Config(
         general=General(project="finemill", run=experiment.name, seed=experiment.seed),
@@ -122,53 +117,87 @@ def configure(experiment: Experiment, portions: Sequence[Portion], output: Path)
         optimizer=Optimizer(
             learning_rate_scheduler=Schedule(
                 learning_rate=experiment.learning_rate,
-                lr_warmup_steps=round(experiment.warmup * steps),
+                lr_warmup_steps=warmup,
+                lr_warmup_style="linear" if warmup else "constant",  # linear without steps is a first step at 0
                 lr_decay_starting_step=steps - decay,
                 lr_decay_steps=decay,
                 min_decay_lr=experiment.min_learning_rate,
             )
         ),
-        data_stages=stages,
-        s3_upload=S3Upload(upload_s3_path=experiment.upload) if experiment.upload else None,
+        data_stages=[stage],
+        # nanotron uploads all of checkpoints/: two trainings must not share a path.
+        s3_upload=S3Upload(upload_s3_path=f"{experiment.upload.rstrip('/')}/{experiment.name}")
+        if experiment.upload
+        else None,
     )
 
 
 def folder_of(portion: Portion, output: Path) -> Path | str:
     """Where nanotron reads a source: links on this disk, or the tokens themselves on S3."""
     first = portion.folder.files[0]
-    return first.rpartition("/")[0] if "://" in first else output / DATA / portion.stage / portion.name
+    return first.rpartition("/")[0] if "://" in first else output / DATA / portion.name
+
+
+def check_gpus(experiment: Experiment, per_node: int) -> None:
+    """Make sure that the GPUs fill their nodes.
+
+    Raises:
+        RunError: they do not.
+    """
+    if experiment.gpus > per_node and experiment.gpus % per_node:
+        raise RunError(f"{experiment.gpus} GPUs are no multiple of the {per_node} of a node (--gpus-per-node)")
 
 
 def write_experiment(
     experiment: Experiment, portions: Sequence[Portion], config: Config, output: Path, gpus_per_node: int = 8
 ) -> None:
-    """Write the folder of an experiment.
+    """Write the folder of an experiment; one that is there already stays as it is.
 
     Args:
         experiment: what is to be trained.
         portions: of the sources.
         config: as `configure` gave it.
         output: the folder, absolute.
-        gpus_per_node: of the cluster.
+        gpus_per_node: of the cluster, see `check_gpus`.
+
+    Raises:
+        RunError: the folder has checkpoints of another configuration, or of other data.
     """
-    shutil.rmtree(output / DATA, ignore_errors=True)
-    for portion in portions:
-        folder = folder_of(portion, output)
-        if isinstance(folder, str):
-            continue
-        folder.mkdir(parents=True)
-        for name, target in links(portion):
-            for suffix in ("", ".index", ".metadata"):
-                (folder / f"{name}{suffix}").symlink_to(f"{target}{suffix}")
+    wanted = {
+        f"{portion.name}/{name}{suffix}": f"{target}{suffix}"
+        for portion in portions
+        if isinstance(folder_of(portion, output), Path)
+        for name, target in links(portion)
+        for suffix in ("", ".index", ".metadata")
+    }
+    data = output / DATA
+    there = {str(path.relative_to(data)): str(path.readlink()) for path in data.rglob("*") if path.is_symlink()}
+    same = (output / "config.yaml").exists() and (output / "config.yaml").read_text() == to_yaml(config)
+    if (output / "checkpoints").exists() and not (same and there == wanted):
+        raise RunError(
+            f"{output} has checkpoints of another configuration, or of other data, and would go on from them: give "
+            f"another --output, or delete it"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    if there != wanted:
+        new = output / f".{DATA}"
+        shutil.rmtree(new, ignore_errors=True)
+        for path, target in wanted.items():
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            (new / path).symlink_to(target)
+        shutil.rmtree(data, ignore_errors=True)
+        new.rename(data)
     resume = config.model_copy(deep=True)
-    resume.checkpoints.resume_checkpoint_path = resume.checkpoints.checkpoints_path
-    per_node = min(gpus_per_node, experiment.gpus)
-    told = {"name": experiment.name, "folder": output, "gpus": per_node, "nodes": -(-experiment.gpus // per_node)}
-    for name, text in (
-        ("config.yaml", to_yaml(config)),
-        ("resume.yaml", to_yaml(resume)),
-        ("train.sh", _TRAIN.format(**{**told, "gpus": experiment.gpus})),
-        ("train.sbatch", _SBATCH.format(**told)),
-    ):
+    # After an upload only the S3 folder has the checkpoints; its latest.txt says which is the newest.
+    uploaded = config.s3_upload.upload_s3_path if config.s3_upload else None
+    resume.checkpoints.resume_checkpoint_path = uploaded or config.checkpoints.checkpoints_path
+    gpus, nodes = min(gpus_per_node, experiment.gpus), -(-experiment.gpus // gpus_per_node)
+    start = _START.format(folder=shlex.quote(str(output)))
+    log = str(output / "train.log").replace("%", "%%")
+    told = {"name": experiment.name, "gpus": gpus, "nodes": nodes, "start": start, "log": log}
+    files = {"config.yaml": to_yaml(config), "resume.yaml": to_yaml(resume), "train.sbatch": _SBATCH.format(**told)}
+    if nodes == 1:
+        files["train.sh"] = _TRAIN.format(**told)
+    for name, text in files.items():
         write_atomically(output / name, text.encode())
         (output / name).chmod(0o755 if name.startswith("train") else 0o644)

@@ -63,6 +63,13 @@ class Vocabulary:
         return tokenizer
 
     @cached_property
+    def own_eos(self) -> str | None:
+        """What `tokenizer_config.json` says ends a text, if it says anything."""
+        told: Any = read_tokenizer_config(self.source, self.revision).get("eos_token")
+        token = told.get("content") if isinstance(told, dict) else told
+        return token if isinstance(token, str) else None
+
+    @cached_property
     def eos_token(self) -> str:
         """The token that ends a document.
 
@@ -70,9 +77,8 @@ class Vocabulary:
             ValueError: nobody says which, or the tokenizer does not know it.
         """
         known = self.tokenizer.get_vocab(with_added_tokens=True)
-        told: Any = self.eos or read_tokenizer_config(self.source, self.revision).get("eos_token")
-        token = told.get("content") if isinstance(told, dict) else told
-        if not isinstance(token, str):
+        token = self.eos or self.own_eos
+        if token is None:
             raise ValueError(f"{self.source} does not say which token ends a text; give it as --eos")
         if token not in known:
             raise ValueError(f"{self.source} has no token {token!r}; give the one that ends a text as --eos")
@@ -90,6 +96,11 @@ class Vocabulary:
     def size(self) -> int:
         """Tokens, added ones included: as many rows as a model's embedding needs."""
         return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
+
+    @cached_property
+    def entries(self) -> int:
+        """Tokens, added ones included; fewer than `size` where ids have gaps."""
+        return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     @property
     def token_size(self) -> int:

@@ -107,8 +107,9 @@ def lay_out(folder: RunFolder, vocabulary: Vocabulary, parts: Sequence[Part], se
         seed: of the shuffling.
 
     Returns:
-        `tokenizer` (`name`, `revision`, `eos`, `eos_id`, `vocab_size`, `token_size` in bytes), `seed`, and by format
-        under `formats`: `documents`, `tokens` and `files` (`path`, `documents`, `tokens`, `bytes`, `hash`).
+        `tokenizer` (`name`, `revision`, `eos`, `eos_id`, `own_eos`, `vocab_size`, `entries`, `token_size` in bytes; see
+        `Vocabulary`), `seed`, and by format under `formats`: `documents`, `tokens` and `files` (`path`, `documents`,
+        `tokens`, `bytes`, `hash`).
 
     Raises:
         RunError: a shard is missing or does not hold what its commit record says.
@@ -142,7 +143,9 @@ def lay_out(folder: RunFolder, vocabulary: Vocabulary, parts: Sequence[Part], se
             "revision": vocabulary.revision,
             "eos": vocabulary.eos_token,
             "eos_id": vocabulary.eos_id,
+            "own_eos": vocabulary.own_eos,
             "vocab_size": vocabulary.size,
+            "entries": vocabulary.entries,
             "token_size": vocabulary.token_size,
         },
         "seed": seed,

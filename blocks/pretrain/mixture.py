@@ -10,6 +10,9 @@
 What is left out is as in the FinePhrase study (arXiv 2604.13977, appendix): windows of 4,096 tokens, 512 of them per
 step, AdamW with a learning rate of 5e-4 that warms up for 1 % of the steps and decays linearly over the last 10 %.
 
+There is one mixture from the first step to the last: nanotron's `main` knows stages of other data, but builds only the
+loader of the last one (its pull request 380).
+
 nanotron's loader cuts each file into windows of one token more than the sequence, drops the rest of it, and takes the
 windows of a folder in order, once; then it ends with an IndexError. So the arithmetic is done here, per file.
 """
@@ -34,6 +37,8 @@ from blocks.pretrain.read import read_yaml
 from blocks.shards.folder import RunError
 
 Positive = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # of a folder
+Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -55,26 +60,13 @@ class Source(_Strict):
     weight: Annotated[float, Field(gt=0)] = 1.0
 
 
-class Stage(_Strict):
-    """A part of the training with a mixture of its own.
-
-    Args:
-        start: its first step, from 1.
-        sources: by name.
-    """
-
-    start: Positive
-    sources: Annotated[dict[str, Source], Field(min_length=1)]
-
-
 class Experiment(_Strict):
     """What is to be trained; see the module for an example.
 
     Args:
         name: of the run.
         model: a preset, or the fields of one.
-        sources: by name; for one stage.
-        stages: by name, instead of `sources`.
+        sources: by name.
         steps: of the optimizer; or `tokens`, that must be a multiple of what a step takes, or is rounded up to one.
         sequence_length: tokens of a window.
         batch: windows of a step.
@@ -92,20 +84,19 @@ class Experiment(_Strict):
         upload: s3:// folder for the checkpoints.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    model: str | dict[str, Any]
-    sources: dict[str, Source] | None = None
-    stages: dict[str, Stage] | None = None
+    name: Name
+    model: str | Preset
+    sources: Annotated[dict[Name, Source], Field(min_length=1)]
     steps: Positive | None = None
-    tokens: Annotated[float, Field(gt=0)] | None = None
+    tokens: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     sequence_length: Positive = 4096
     batch: Positive = 512
     micro_batch: Positive = 4
     gpus: Positive = 64
     tensor_parallel: Positive | None = None
-    max_epochs: Annotated[float, Field(gt=0)] = 4.0
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    min_learning_rate: Annotated[float, Field(ge=0)] = 5e-5
+    max_epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    learning_rate: Rate = 5e-4
+    min_learning_rate: Share = 5e-5
     warmup: Share = 0.01
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: int = 6
@@ -115,8 +106,6 @@ class Experiment(_Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Experiment:
-        if (self.sources is None) == (self.stages is None):
-            raise ValueError("give either sources or stages")
         if (self.steps is None) == (self.tokens is None):
             raise ValueError("give either steps or tokens")
         if self.gpus % self.tp:
@@ -136,16 +125,13 @@ class Experiment(_Strict):
         """The shape of the model.
 
         Raises:
-            ValueError: there is no such preset, or a field of it is wrong.
+            ValueError: there is no such preset.
         """
-        if isinstance(self.model, str):
-            if self.model not in PRESETS:
-                raise ValueError(f"there is no model {self.model!r}; there are {', '.join(PRESETS)}")
-            return PRESETS[self.model]
-        try:
-            return Preset(**self.model)
-        except TypeError as error:
-            raise ValueError(f"model: {error}") from error
+        if isinstance(self.model, Preset):
+            return self.model
+        if self.model not in PRESETS:
+            raise ValueError(f"there is no model {self.model!r}; there are {', '.join(PRESETS)}")
+        return PRESETS[self.model]
 
     @property
     def tp(self) -> int:
@@ -161,12 +147,6 @@ class Experiment(_Strict):
     def train_steps(self) -> int:
         """Steps of the optimizer."""
         return self.steps or math.ceil((self.tokens or 0) / (self.batch * self.sequence_length))
-
-    @property
-    def all_stages(self) -> dict[str, Stage]:
-        """By name, in the order of their steps."""
-        stages = self.stages or {"training": Stage(start=1, sources=self.sources or {})}
-        return dict(sorted(stages.items(), key=lambda item: item[1].start))
 
 
 @dataclass(frozen=True)
@@ -190,17 +170,15 @@ class Folder:
 
 @dataclass(frozen=True)
 class Portion:
-    """What a stage takes of a source.
+    """What a training takes of a source.
 
     Args:
-        stage: its name.
         name: of the source.
         folder: its files.
-        weight: of all sources of the stage together 1.
-        windows: that the stage takes.
+        weight: of all sources together 1.
+        windows: that it takes, at the most.
     """
 
-    stage: str
     name: str
     folder: Folder
     weight: float
@@ -252,58 +230,68 @@ def open_source(name: str, source: Source, sequence_length: int) -> Folder:
 
 
 def plan(experiment: Experiment) -> list[Portion]:
-    """What each stage takes of each source.
+    """What the training takes of each source.
 
     Raises:
         RunError: the loader could not serve it, with the arithmetic and what to do.
     """
-    stages = list(experiment.all_stages.items())
-    if stages[0][1].start != 1:
-        raise RunError(f"the first stage starts at step {stages[0][1].start:,}; it must start at 1")
+    total = experiment.train_steps * experiment.batch
+    weights = sum(source.weight for source in experiment.sources.values())
     found: list[Portion] = []
-    for number, (stage_name, stage) in enumerate(stages):
-        following = stages[number + 1][1].start if number + 1 < len(stages) else experiment.train_steps + 1
-        steps = following - stage.start
-        if steps < 1:
-            raise RunError(f"stage {stage_name} has no steps: it starts at {stage.start:,}, the next at {following:,}")
-        total = sum(source.weight for source in stage.sources.values())
-        for name, source in stage.sources.items():
-            folder = open_source(name, source, experiment.sequence_length)
-            weight = source.weight / total
-            # The loader keeps each source within a window of its share.
-            windows = math.ceil(steps * experiment.batch * weight) + 1
-            found.append(Portion(stage_name, name, folder, weight, windows))
-    _check_tokenizers(found)
-    for share in found:
-        _check_epochs(share, experiment)
+    for name, source in experiment.sources.items():
+        folder = open_source(name, source, experiment.sequence_length)
+        weight = source.weight / weights
+        # The loader takes what is furthest behind its share, so nothing is ever more than 1 - weight ahead of it.
+        windows = min(total, math.ceil(total * weight + 1 - weight - 1e-6))
+        found.append(Portion(name, folder, weight, windows))
+    _check_tokenizers(found, experiment.tp)
+    for portion in found:
+        _check_epochs(portion, experiment)
     return found
 
 
-def _check_tokenizers(shares: Sequence[Portion]) -> None:
-    first = shares[0]
-    for share in shares[1:]:
+def _check_tokenizers(portions: Sequence[Portion], tp: int) -> None:
+    first = portions[0]
+    told = first.folder.tokenizer
+    for portion in portions[1:]:
         for key in ("name", "vocab_size", "token_size", "eos_id"):
-            one, other = first.folder.tokenizer[key], share.folder.tokenizer[key]
+            one, other = told[key], portion.folder.tokenizer[key]
             if one != other:
                 raise RunError(
-                    f"sources {first.name} and {share.name} were tokenized differently, {key} {one} and {other}: "
+                    f"sources {first.name} and {portion.name} were tokenized differently, {key} {one} and {other}: "
                     f"tokenize both with the same tokenizer"
                 )
-
-
-def _check_epochs(share: Portion, experiment: Experiment) -> None:
-    available = sum(share.folder.windows)
-    if share.epochs > experiment.max_epochs:
+    # What nanotron asserts of `AutoTokenizer`, or takes from it, when it starts.
+    if told["own_eos"] != told["eos"]:
         raise RunError(
-            f"source {share.name} has {available:,} windows of {experiment.sequence_length:,} tokens, and stage "
-            f"{share.stage} takes {share.windows:,} of it ({share.weight:.1%} of the batches): {share.epochs:.1f} "
+            f"the documents end with {told['eos']}, and the tokenizer {told['name']} says {told['own_eos']}: nanotron "
+            f"would not see where they end; tokenize without --eos, or with a tokenizer folder that says so"
+        )
+    if told["entries"] != told["vocab_size"]:
+        raise RunError(
+            f"the tokenizer {told['name']} has {told['entries']:,} tokens with ids up to {told['vocab_size'] - 1:,}: "
+            f"nanotron wants ids without gaps; take another tokenizer"
+        )
+    if told["vocab_size"] % tp:
+        raise RunError(
+            f"{told['vocab_size']:,} tokens cannot be divided among {tp} GPUs, and nanotron refuses what it pads: give "
+            f"another tensor_parallel or tokenizer"
+        )
+
+
+def _check_epochs(portion: Portion, experiment: Experiment) -> None:
+    available = sum(portion.folder.windows)
+    if portion.epochs > experiment.max_epochs:
+        raise RunError(
+            f"source {portion.name} has {available:,} windows of {experiment.sequence_length:,} tokens, and "
+            f"the training takes {portion.windows:,} of it ({portion.weight:.1%} of the batches): {portion.epochs:.1f} "
             f"epochs, more than max_epochs {experiment.max_epochs:g}; train fewer steps, give it less weight, tokenize "
             f"more, or raise max_epochs"
         )
-    if share.epochs > 1 and "://" in share.folder.files[0]:
+    if portion.epochs > 1 and "://" in portion.folder.files[0]:
         raise RunError(
-            f"source {share.name} is seen {share.epochs:.2f} times, and nanotron reads a folder once: copy it from "
-            f"{share.folder.source.tokens} to a disk, where it can be linked to several times"
+            f"source {portion.name} is seen {portion.epochs:.2f} times, and nanotron reads a folder once: copy it from "
+            f"{portion.folder.source.tokens} to a disk, where it can be linked to several times"
         )
 
 
@@ -329,12 +317,12 @@ def blend(weights: Sequence[float], windows: int) -> npt.NDArray[np.int64]:
     return found
 
 
-def links(share: Portion) -> Iterator[tuple[str, str]]:
+def links(portion: Portion) -> Iterator[tuple[str, str]]:
     """Names and targets of the files of a folder from which all epochs of a source are read, one after another."""
-    needed, number = share.windows, 0
+    needed, number = portion.windows, 0
     while needed > 0:
-        for path, windows in zip(share.folder.files, share.folder.windows, strict=True):
+        for path, windows in zip(portion.folder.files, portion.folder.windows, strict=True):
             if windows and needed > 0:
-                yield f"{number:05d}.ds", path
+                yield f"{number:08d}.ds", path
                 needed -= windows
                 number += 1

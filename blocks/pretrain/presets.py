@@ -7,12 +7,14 @@ parameters and the tokenizer of Llama 3, but no widths; `300m`, `1.8b` and `7b` 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
 
 
-@dataclass(frozen=True)
-class Preset:
+class Preset(BaseModel):
     """The shape of a model; all else is as in `qwen2_config`.
 
     Args:
@@ -25,21 +27,25 @@ class Preset:
         recompute_layer: whether activations are computed again to save memory, as in the study.
     """
 
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int = 28
-    num_attention_heads: int = 16
-    num_key_value_heads: int = 8
-    tensor_parallel: int = 1
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_size: Positive
+    intermediate_size: Positive
+    num_hidden_layers: Positive = 28
+    num_attention_heads: Positive = 16
+    num_key_value_heads: Positive = 8
+    tensor_parallel: Positive = 1
     recompute_layer: bool = False
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _divides(self) -> Preset:
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is no multiple of its heads, {self.num_attention_heads}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"{self.num_attention_heads} heads are no multiple of its heads of keys, {self.num_key_value_heads}"
             )
+        return self
 
     def parameters(self, vocab_size: int) -> int:
         """Parameters, embeddings included; they are tied, so they count once."""
@@ -56,9 +62,7 @@ class Preset:
             vocab_size: rows of the embedding.
             sequence_length: tokens of a window.
         """
-        shape = {
-            name: value for name, value in asdict(self).items() if name not in ("tensor_parallel", "recompute_layer")
-        }
+        shape = self.model_dump(exclude={"tensor_parallel", "recompute_layer"})
         return {
             **shape,
             "vocab_size": vocab_size,
@@ -72,12 +76,12 @@ class Preset:
 
 
 PRESETS = {
-    "0.5b": Preset(1024, 3072),
-    "1.7b": Preset(2048, 6144),
-    "2.9b": Preset(2560, 9216, recompute_layer=True),
-    "6.2b": Preset(4096, 12288, tensor_parallel=2),
-    "300m": Preset(768, 2304, num_attention_heads=12, num_key_value_heads=6),
-    "1.8b": Preset(2048, 6912),
-    "7b": Preset(4096, 14720, tensor_parallel=2),
+    "0.5b": Preset(hidden_size=1024, intermediate_size=3072),
+    "1.7b": Preset(hidden_size=2048, intermediate_size=6144),
+    "2.9b": Preset(hidden_size=2560, intermediate_size=9216, recompute_layer=True),
+    "6.2b": Preset(hidden_size=4096, intermediate_size=12288, tensor_parallel=2),
+    "300m": Preset(hidden_size=768, intermediate_size=2304, num_attention_heads=12, num_key_value_heads=6),
+    "1.8b": Preset(hidden_size=2048, intermediate_size=6912),
+    "7b": Preset(hidden_size=4096, intermediate_size=14720, tensor_parallel=2),
 }
 """By name."""

@@ -35,6 +35,8 @@ def pretrain(*arguments: object, **options: object) -> subprocess.CompletedProce
 
 @pytest.fixture
 def experiment(tmp_path):
+    tmp_path = tmp_path / "with space"
+    tmp_path.mkdir()
     model = make_tokenizer(tmp_path / "model", "plain")
     for name, count in (("few", 60), ("many", 400)):
         source = write_jsonl(tmp_path / f"{name}.jsonl", rows(count))
@@ -52,6 +54,7 @@ def experiment(tmp_path):
 
 
 def test_the_links_hold_as_many_epochs_as_are_needed(tmp_path, experiment):
+    tmp_path = experiment.parent
     pytest.importorskip("torch", reason="torch is not installed: make cpu")
     from datatrove.utils.dataset import DatatroveFolderDataset
 
@@ -62,7 +65,7 @@ def test_the_links_hold_as_many_epochs_as_are_needed(tmp_path, experiment):
     assert done.returncode == 0, done.stdout + done.stderr
     config = yaml.safe_load((out / "config.yaml").read_text())
     dataset = config["data_stages"][0]["data"]["dataset"]
-    assert dataset["dataset_folder"] == [f"{out}/data-s3/training/{name}" for name in ("few", "many")]
+    assert dataset["dataset_folder"] == [f"{out}/data-s3/{name}" for name in ("few", "many")]
     for name, folder in zip(("few", "many"), dataset["dataset_folder"], strict=True):
         windows = DatatroveFolderDataset(folder, WINDOW - 1, filename_pattern="*.ds", return_positions=True)
         assert len(windows) >= 20 * 16 / 2
@@ -76,6 +79,13 @@ def test_the_links_hold_as_many_epochs_as_are_needed(tmp_path, experiment):
         assert all(Path(f"{file}{suffix}").exists() for file in files for suffix in (".index", ".metadata"))
         first = windows[0]["input_ids"].tolist()
         assert first == [token for document in read(tmp_path / name, "documents") for token in document][:WINDOW]
+    again = pretrain(experiment, "--output", out)
+    assert again.returncode == 0 and yaml.safe_load((out / "config.yaml").read_text()) == config
+    (out / "checkpoints").mkdir()
+    assert pretrain(experiment, "--output", out).returncode == 0, "nothing is changed"
+    experiment.write_text(experiment.read_text().replace("steps: 20", "steps: 21"))
+    refused = pretrain(experiment, "--output", out)
+    assert refused.returncode == 1 and "has checkpoints of another configuration" in refused.stdout
     resumed = yaml.safe_load((out / "resume.yaml").read_text())
     assert resumed["checkpoints"].pop("resume_checkpoint_path") == f"{out}/checkpoints" and resumed == config
 
@@ -85,6 +95,10 @@ def test_what_could_not_be_served_is_told_before_anything_is_written(tmp_path, e
     experiment.write_text(yaml.safe_dump({**told, "steps": 20_000}))
     done = pretrain(experiment, "--output", tmp_path / "out")
     assert done.returncode == 1 and "more than max_epochs 4; train fewer steps" in done.stdout, done.stdout
+    experiment.write_text(yaml.safe_dump({**told, "gpus": 16, "batch": 64, "steps": 1}))
+    assert "start it with: sbatch" in pretrain(experiment, "--output", tmp_path / "two").stdout
+    assert "--nodes=2\n" in (tmp_path / "two" / "train.sbatch").read_text()
+    assert not (tmp_path / "two" / "train.sh").exists()
     experiment.write_text(yaml.safe_dump({**told, "gpus": 12, "batch": 48}))
     done = pretrain(experiment, "--output", tmp_path / "out")
     assert done.returncode == 1 and "12 GPUs are no multiple of the 8 of a node" in done.stdout
@@ -107,11 +121,16 @@ def environment(tmp_path: Path, **more: str) -> dict[str, str]:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "torchrun").write_text(TORCHRUN)
     (tmp_path / "bin" / "torchrun").chmod(0o755)
-    return {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "NANOTRON": "/opt/nanotron", **more}
+    return {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "NANOTRON": "/opt/./nanotron",
+        **more,
+    }
 
 
 def test_the_script_of_this_machine_goes_on_from_a_checkpoint(tmp_path, experiment):
-    out = tmp_path / "out"
+    out = experiment.parent / "out"
     assert pretrain(experiment, "--output", out).returncode == 0
     told = environment(tmp_path)
     with pytest.raises(subprocess.TimeoutExpired):  # the first start works until it is stopped
@@ -125,7 +144,7 @@ def test_the_script_of_this_machine_goes_on_from_a_checkpoint(tmp_path, experime
 
 
 def test_on_a_cluster_it_goes_back_into_the_queue(slurm, tmp_path, experiment):
-    out = tmp_path / "out"
+    out = experiment.parent / "out"
     assert pretrain(experiment, "--output", out).returncode == 0
     told = environment(tmp_path, SLURM_CONF=slurm.environment["SLURM_CONF"])
     options = ["--gpus-per-node=0", "--export=ALL"]  # the cluster of the tests has none
@@ -146,6 +165,7 @@ def test_on_a_cluster_it_goes_back_into_the_queue(slurm, tmp_path, experiment):
 
 def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
     """Four formats and two baselines, three seeds each."""
+    tmp_path = experiment.parent
     rows_of = {name: [{**row, "format": name} for row in rows(200)] for name in FORMATS}
     source = write_jsonl(tmp_path / "formats.jsonl", [row for name in FORMATS for row in rows_of[name]])
     model = tmp_path / "model"
@@ -181,3 +201,5 @@ def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
     seeds = {yaml.safe_load((out / name / "config.yaml").read_text())["general"]["seed"] for name in started}
     assert seeds == {1, 2, 3}
     assert ablation(*submit, **told).count("was submitted as job") == 18
+    (out / "web-seed1" / "job").write_text("submitting")  # as if it had been killed then
+    assert "web-seed1 was being submitted when that was killed" in ablation(*submit, **told)

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import yaml
 
-from blocks.pretrain.configure import configure
+from blocks.pretrain.configure import configure, write_experiment
 from blocks.pretrain.mixture import blend, links, load_experiment, plan
 from blocks.pretrain.nanotron import Config
 from blocks.pretrain.presets import PRESETS
 from blocks.shards.folder import RunError
 
-TOKENIZER = {"name": "org/model", "revision": None, "eos": "</s>", "eos_id": 0, "vocab_size": 1000, "token_size": 2}
+TOKENIZER = {
+    "name": "org/model", "revision": None, "eos": "</s>", "own_eos": "</s>", "eos_id": 0,
+    "vocab_size": 1000, "entries": 1000, "token_size": 2,
+}  # fmt: skip
 
 
 def tokens(folder, formats, **tokenizer):
@@ -61,12 +64,12 @@ def test_the_arithmetic(experiment, tmp_path):
     found = experiment()
     faq, web = plan(found)
     assert (faq.weight, web.weight) == (0.75, 0.25)
-    assert (faq.windows, web.windows) == (61, 21), "60 and 20 of 10 · 8, and one more"
+    assert (faq.windows, web.windows) == (61, 21), "60 and 20 of 10 · 8, and a part of one more"
     assert (faq.folder.windows, web.folder.windows) == ((50, 0), (120,)), (
         "files of 100 tokens per window, the rest dropped"
     )
     assert (faq.epochs, web.epochs) == (1.22, 0.175)
-    assert list(links(faq)) == [(f"0000{i}.ds", f"{tmp_path}/mine/ds-s3/faq/00000.ds") for i in (0, 1)]
+    assert list(links(faq)) == [(f"0000000{i}.ds", f"{tmp_path}/mine/ds-s3/faq/00000.ds") for i in (0, 1)]
     config = configure(found, [faq, web], tmp_path / "out")
     assert config.windows_per_step == 8 and config.tokens.batch_accumulation_per_replica == 2
     assert experiment(steps=None, tokens=7921).train_steps == 11, "rounded up to whole steps of 792 tokens"
@@ -75,17 +78,20 @@ def test_the_arithmetic(experiment, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 30}, "has 50 windows of 99 tokens, and stage training takes 181 of it (75.0% of the batches): 3.6"),
+        ({"steps": 30}, "has 50 windows of 99 tokens, and the training takes 181 of it (75.0% of the batches): 3.6"),
         ({"sequence_length": 20_000}, "has the 20,001 tokens of a window; all together have 5,090"),
         ({"model": "3b"}, "there is no model '3b'; there are 0.5b"),
-        ({"model": {"hidden": 3}}, "unexpected keyword argument 'hidden'"),
+        ({"model": {"hidden": 3}}, "hidden: Extra inputs are not permitted"),
         ({"gpus": 3}, "make batch a multiple of 6"),
         ({"tensor_parallel": 4}, "2 GPUs cannot be divided into groups of 4"),
         ({"tokens": 5}, "give either steps or tokens"),
-        ({"sources": None}, "give either sources or stages"),
+        ({"sources": None}, "sources: Field required"),
         ({"warmup": 0.95}, "warmup and decay are more than all steps"),
         ({"stepz": 3}, "stepz: Extra inputs are not permitted"),
         ({"name": "a b"}, "name: String should match pattern"),
+        ({"name": ".."}, "name: String should match pattern"),
+        ({"sources": {"../up": {"tokens": "t"}}}, "String should match pattern"),
+        ({"tokens": float("inf"), "steps": None}, "tokens: Input should be a finite number"),
     ],
 )
 def test_what_cannot_be_is_told(experiment, changes, message):
@@ -109,22 +115,44 @@ def test_sources_that_do_not_go_together(experiment, tmp_path):
         assert message in str(error.value)
 
 
-def test_stages(experiment, tmp_path):
-    web = {"tokens": str(tmp_path / "web")}
-    faq = {"tokens": str(tmp_path / "mine"), "format": "faq"}
-    stages = {"decay": {"start": 9, "sources": {"faq": faq}}, "stable": {"start": 1, "sources": {"web": web}}}
-    found = experiment(sources=None, stages=stages)
-    assert [(portion.stage, portion.windows) for portion in plan(found)] == [("stable", 65), ("decay", 17)]
+def test_what_fits_exactly_is_served(experiment, tmp_path):
+    web = {"web": {"tokens": str(tmp_path / "web")}}
+    [portion] = plan(experiment(sources=web, steps=15, max_epochs=1))
+    assert portion.windows == 120 == sum(portion.folder.windows) and portion.epochs == 1
+    with pytest.raises(RunError, match="takes 128 of it"):
+        plan(experiment(sources=web, steps=16, max_epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "changes", "message"),
+    [
+        ({"own_eos": "<|eot|>"}, {}, "end with </s>, and the tokenizer org/model says <|eot|>"),
+        ({"own_eos": None}, {}, "says None: nanotron would not see where they end"),
+        ({"entries": 999}, {}, "has 999 tokens with ids up to 999: nanotron wants ids without gaps"),
+        ({"vocab_size": 1001, "entries": 1001}, {"tensor_parallel": 2}, "1,001 tokens cannot be divided among 2 GPUs"),
+    ],
+)
+def test_tokenizers_that_nanotron_refuses(experiment, tmp_path, tokenizer, changes, message):
+    other = tokens(tmp_path / "other", {"documents": [9000]}, **tokenizer)
+    with pytest.raises(RunError) as error:
+        plan(experiment(sources={"a": {"tokens": other}}, **changes))
+    assert message in str(error.value)
+
+
+def test_each_training_has_a_folder_of_its_own_on_s3(experiment, tmp_path):
+    found = experiment(upload="s3://bucket/runs/")
     config = configure(found, plan(found), tmp_path / "out")
-    assert [stage.start_training_step for stage in config.data_stages] == [1, 9]
-    for start, message in ((1, "has no steps"), (11, "has no steps")):
-        stages["decay"]["start"] = start
-        with pytest.raises(RunError, match=message):
-            plan(experiment(sources=None, stages=stages))
-    del stages["stable"]
-    stages["decay"]["start"] = 2
-    with pytest.raises(RunError, match="the first stage starts at step 2; it must start at 1"):
-        plan(experiment(sources=None, stages=stages))
+    assert config.s3_upload.upload_s3_path == "s3://bucket/runs/one"
+    write_experiment(found, plan(found), config, tmp_path / "out")
+    resumed = yaml.safe_load((tmp_path / "out" / "resume.yaml").read_text())
+    assert resumed["checkpoints"]["resume_checkpoint_path"] == "s3://bucket/runs/one"
+
+
+def test_a_short_training_does_not_begin_at_a_rate_of_nothing(experiment, tmp_path):
+    for steps, style in ((10, "constant"), (200, "linear")):
+        found = experiment(steps=steps, max_epochs=99)
+        schedule = configure(found, plan(found), tmp_path / "out").optimizer.learning_rate_scheduler
+        assert schedule.lr_warmup_style == style
 
 
 @pytest.mark.parametrize("weights", [[0.7, 0.3], [0.5, 0.25, 0.15, 0.1], [0.999, 0.001], [1.0]])
@@ -135,7 +163,7 @@ def test_shares_are_those_of_the_loader_from_the_beginning(weights):
         assert np.abs(shares - weights).max() <= 0.001
     taken = np.cumsum(np.eye(len(weights))[order], axis=0)
     ahead = taken - np.outer(np.arange(1, len(order) + 1), weights)
-    assert ahead.max() <= 1, "which `plan` counts on: a source is at most one window ahead of its share"
+    assert (ahead <= 1 - np.array(weights) + 1e-6).all(), "which `plan` counts on"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -30,7 +30,11 @@ def test_names_tell_the_size():
 
 
 def test_a_shape_is_checked():
-    with pytest.raises(ValueError, match="multiple of its heads"):
-        Preset(1000, 3000, num_attention_heads=16)
-    with pytest.raises(ValueError, match="multiple of its heads of keys"):
-        Preset(1024, 3000, num_attention_heads=16, num_key_value_heads=5)
+    for changes, message in (
+        ({"hidden_size": 1000}, "no multiple of its heads, 16"),
+        ({"num_key_value_heads": 5}, "no multiple of its heads of keys, 5"),
+        ({"num_attention_heads": 0}, "greater than 0"),
+        ({"hidden": 3}, "Extra inputs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Preset.model_validate({"hidden_size": 1024, "intermediate_size": 3000, **changes})
