@@ -6,11 +6,11 @@ masks attention. So it is always there, and never inside: a document that quotes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,12 @@ from datatrove.pipeline.base import PipelineStep
 from blocks.generate.tokenizer import read_tokenizer, read_tokenizer_config
 from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, format_of
 
+Item = TypeVar("Item")
+
 INPUT_IDS = "input_ids"
 """The metadata key, and the column, of a document's tokens."""
 
-BATCH_DOCUMENTS, BATCH_CHARACTERS = 1000, 4_000_000
+BATCH_ITEMS, BATCH_CHARACTERS = 1000, 4_000_000
 """What is encoded at a time, at the most: enough for all cores, and some hundred megabytes."""
 
 LONGEST_PIECE = 1_000_000
@@ -133,23 +135,23 @@ class Vocabulary:
         """
         apart = None if self.special_tokens else self.eos_token
         pieces = [[piece for part in _apart(text, apart) for piece in split(part)] for text in texts]
-        flat = [piece for of_text in pieces for piece in of_text]
-        ids = (encoded.ids for encoded in self.tokenizer.encode_batch_fast(flat, add_special_tokens=False))
-        found = []
-        for of_text in pieces:
-            tokens = next(ids)
-            for _ in of_text[1:]:
-                tokens = tokens + next(ids)
-            found.append(np.array([*tokens, self.eos_id], self.dtype))
-        return found
+        ids = self._ids([piece for of_text in pieces for piece in of_text])
+        end = np.array([self.eos_id], self.dtype)
+        return [np.concatenate([*(next(ids) for _ in of_text), end]) for of_text in pieces]
+
+    def _ids(self, pieces: Sequence[str]) -> Iterator[npt.NDArray[Any]]:
+        for batch in _batches(pieces, len):
+            for encoded in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+                yield np.array(encoded.ids, self.dtype)
 
 
 def _apart(text: str, word: str | None) -> Iterator[str]:
     """Pieces of a text none of which holds a word; it is cut behind its first character."""
-    while word and len(word) > 1 and (at := text.find(word)) >= 0:
-        yield text[: at + 1]
-        text = text[at + 1 :]
-    yield text
+    start = 0
+    while word and len(word) > 1 and (at := text.find(word, start)) >= 0:
+        yield text[start : at + 1]
+        start = at + 1
+    yield text[start:]
 
 
 def split(text: str) -> Iterator[str]:
@@ -183,7 +185,7 @@ class Tokenize(PipelineStep):
 
     def run(self, data: Iterable[Document] | None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the documents that have tokens."""
-        for batch in _batches(data or ()):
+        for batch in _batches(data or (), lambda document: len(document.text)):
             with self.track_time("batch"):
                 encoded = self.vocabulary.encode([document.text for document in batch])
             for document, tokens in zip(batch, encoded, strict=True):
@@ -202,13 +204,14 @@ class Tokenize(PipelineStep):
                 yield document
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
+def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Runs of items that are small enough to be encoded at once; `size` is in characters."""
+    batch: list[Item] = []
     characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+    for item in items:
+        batch.append(item)
+        characters += size(item)
+        if len(batch) == BATCH_ITEMS or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:

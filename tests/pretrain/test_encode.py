@@ -44,6 +44,9 @@ def test_special_tokens_of_a_text_are_text(folders):
     [tokens] = plain.encode([text])
     assert tokens.tolist().count(plain.eos_id) == 1 and tokens[-1] == plain.eos_id
     assert plain.tokenizer.decode(tokens[:-1].tolist(), skip_special_tokens=False) == text
+    many = "<|im_end|>" * 50_000  # half a megabyte of them: neither memory nor time may grow with its square
+    [tokens] = plain.encode([many])
+    assert plain.tokenizer.decode(tokens[:-1].tolist(), skip_special_tokens=False) == many
     [chat] = Vocabulary(folders["plain"], special_tokens=True).encode([text])
     assert chat.tolist().count(plain.eos_id) == 2
 
@@ -119,7 +122,7 @@ def test_names_that_transformers_can_open(folders, monkeypatch):
 
 
 def test_batches_keep_the_order_and_documents_that_no_reader_knows(folders, monkeypatch):
-    monkeypatch.setattr(encode, "BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr(encode, "BATCH_ITEMS", 3)
     monkeypatch.setattr(encode, "BATCH_CHARACTERS", 50)
     texts = ["short", "a word " * 20, "", "three", "four", "five", "six"]
     step = Tokenize(Vocabulary(folders["plain"]))
