@@ -18,6 +18,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from blocks.pretrain.mixture import Experiment, Portion, links
 from blocks.pretrain.nanotron import (
     Checkpoints,
@@ -36,6 +38,7 @@ from blocks.pretrain.nanotron import (
     Tokens,
     to_yaml,
 )
+from blocks.pretrain.read import explain
 from blocks.shards.folder import RunError, write_atomically
 
 DATA = "data-s3"
@@ -82,7 +85,17 @@ def configure(experiment: Experiment, portions: Sequence[Portion], output: Path)
         experiment: what is to be trained.
         portions: of the sources, see `plan`.
         output: where its folder will be, absolute.
+
+    Raises:
+        RunError: nanotron would refuse it.
     """
+    try:
+        return _configure(experiment, portions, output)
+    except ValidationError as error:
+        raise RunError(f"{experiment.name}: {explain(error)}") from error
+
+
+def _configure(experiment: Experiment, portions: Sequence[Portion], output: Path) -> Config:
     preset, steps = experiment.preset, experiment.train_steps
     tokenizer = portions[0].folder.tokenizer
     decay = max(1, round(experiment.decay * steps))
@@ -182,6 +195,7 @@ def write_experiment(
     if there != wanted:
         new = output / f".{DATA}"
         shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
         for path, target in wanted.items():
             (new / path).parent.mkdir(parents=True, exist_ok=True)
             (new / path).symlink_to(target)

@@ -148,6 +148,13 @@ def test_each_training_has_a_folder_of_its_own_on_s3(experiment, tmp_path):
     assert resumed["checkpoints"]["resume_checkpoint_path"] == "s3://bucket/runs/one"
 
 
+def test_what_only_the_configuration_shows_is_told_in_one_line(experiment, tmp_path):
+    found = experiment(model="300m", tensor_parallel=4, gpus=4)
+    with pytest.raises(RunError) as error:
+        configure(found, plan(found), tmp_path / "out")
+    assert str(error.value) == "one: Value error, tp 4 must divide the 12 heads and the 6 heads of keys"
+
+
 def test_a_short_training_does_not_begin_at_a_rate_of_nothing(experiment, tmp_path):
     for steps, style in ((10, "constant"), (200, "linear")):
         found = experiment(steps=steps, max_epochs=99)
