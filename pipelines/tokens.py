@@ -75,7 +75,8 @@ def tokens(
         former = load_run(folder)
         pins: dict[str, Any] = dict(former.pins) if former else {}
         if former is None:
-            pins["tokenizer"] = None if Path(tokenizer).expanduser().exists() else pin_model(tokenizer, revision)
+            local = Path(tokenizer).expanduser().exists()
+            pins["tokenizer"] = None if local else pin_model(tokenizer, revision, "--tokenizer", "tokenizer.json")
         if former is None or former.config["input"] != input:
             pins["input"] = pin(input)
         files = list_files(pins["input"])

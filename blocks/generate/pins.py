@@ -22,11 +22,17 @@ from blocks.shards.folder import RunError
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def pin_model(model: str, revision: str | None) -> str:
+def pin_model(model: str, revision: str | None, option: str = "--model", file: str = "config.json") -> str:
     """The commit hash of a Hub model, or a digest of a local folder (`local-<xxh3-64>`).
 
     A commit hash is taken at its word. Without network (`HF_HUB_OFFLINE=1`) the local cache says what a branch means. A
     local folder's digest covers the contents of its JSON files and templates, and names and sizes of all else.
+
+    Args:
+        model: repository or folder.
+        revision: commit, branch or tag; None for the main branch.
+        option: what asked for it, for messages.
+        file: that the local cache has of every model that can be used.
 
     Raises:
         RunError: there is no such model or revision, or the Hub cannot be asked.
@@ -43,24 +49,24 @@ def pin_model(model: str, revision: str | None) -> str:
         return revision
     try:
         if is_offline_mode():
-            return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name
+            return Path(hf_hub_download(model, file, revision=revision)).parent.name
         return str(HfApi().model_info(model, revision=revision).sha)
     except RevisionNotFoundError as error:
-        raise RunError(f"--model {model} has no --revision {revision}") from error
+        raise RunError(f"{option} {model} has no --revision {revision}") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise RunError(
-            f"--model {model}: no such folder here, and no such model on the Hub that this account can read (for gated "
-            f"ones accept the licence and run `hf auth login`)"
+            f"{option} {model}: no such folder here, and no such model on the Hub that this account can read (for "
+            f"gated ones accept the licence and run `hf auth login`)"
         ) from error
     except LocalEntryNotFoundError as error:
         raise RunError(
             f"the Hub is switched off (HF_HUB_OFFLINE) and {model} is not in the local cache: run "
-            f"`hf download {model}` on a machine with network, or give a local folder as --model"
+            f"`hf download {model}` on a machine with network, or give a local folder as {option}"
         ) from error
     except Exception as error:  # connection errors are those of the Hub's HTTP library, which differs by version
         raise RunError(
             f"cannot ask the Hub which revision of {model} is meant: {' '.join(str(error).split())}; give a local "
-            f"folder as --model, or a commit hash as --revision"
+            f"folder as {option}, or a commit hash as --revision"
         ) from error
 
 

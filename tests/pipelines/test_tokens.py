@@ -191,6 +191,7 @@ def test_what_cannot_be_is_one_clear_line(tmp_path, model):
     run = tmp_path / "run"
     for options, word in (
         (["--tokenizer", tmp_path], "has no tokenizer.json"),
+        (["--tokenizer", "/nowhere/model"], "--tokenizer /nowhere/model: no such folder here"),
         (["--tokenizer", model, "--eos", "<end>"], "has no token '<end>'"),
         (["--tokenizer", model, "--text-column", "body"], "body"),
     ):

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make cpu")
 
-from blocks.pretrain.smoke import batch_of  # noqa: E402
+from blocks.pretrain.smoke import batch_of  # noqa: E402 - it imports torch
 
 
 def test_attention_and_loss_stay_inside_of_documents():
