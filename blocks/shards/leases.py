@@ -60,15 +60,10 @@ class Leases:
         path = self.path / unit
         if path.exists() and not self._take_away(path):
             return False
-        staged = path.with_name(f".{unit}.{self.token}")
-        write_synced(staged, orjson.dumps(_holder(self.token)))
-        try:
-            if create_exclusively(path, staged):
-                self._held.add(unit)
-                return True
+        if not self._create(path):
             return False
-        finally:
-            staged.unlink(missing_ok=True)
+        self._held.add(unit)
+        return True
 
     @property
     def closed(self) -> bool:
@@ -84,8 +79,7 @@ class Leases:
         """Give a unit back, unless it was taken over."""
         if unit in self._held:
             self._held.discard(unit)
-            if self.holds(unit):
-                (self.path / unit).unlink(missing_ok=True)
+            self._remove(self.path / unit, self.token)
 
     def finish(self) -> None:
         """Claim nothing more: when all is released, nothing of this is left."""
@@ -98,24 +92,42 @@ class Leases:
             self.release(unit)
         self._clock.unlink(missing_ok=True)
 
+    def _create(self, path: Path) -> bool:
+        """Create a file with this holder's name in it; False when there is one already."""
+        staged = self.path / f".{self.token}.staged"
+        write_synced(staged, orjson.dumps(_holder(self.token)))
+        try:
+            return create_exclusively(path, staged)
+        finally:
+            staged.unlink(missing_ok=True)
+
     def _take_away(self, path: Path) -> bool:
-        """Remove a lease whose holder is gone; False when it lives, or when another process was faster."""
+        """Remove a file of a holder that is gone; False when it lives, or when another process is at it."""
         holder = _read(path)
         if holder is None:
             return True
         if not _is_gone(holder) and not self._expired(path):
             return False
-        taken = path.with_name(f".{path.name}.{self.token}.taken")
-        with suppress(FileNotFoundError):
-            path.rename(taken)
-        found = _read(taken)
-        if found is not None and found["token"] != holder["token"]:
-            with suppress(FileExistsError):  # somebody else took it over between the two looks: it is theirs
-                os.link(taken, path)
-            taken.unlink()
+        return self._remove(path, holder["token"])
+
+    def _remove(self, path: Path, token: str) -> bool:
+        """Remove a holder's file; False when it has become another's, or when another process is at it.
+
+        Two that look, find the same holder and remove one after the other would remove what a third has put there
+        in between. So whoever removes has, for that moment, a lock that bears the holder's token, and looks again.
+        A lock whose owner was killed is taken away in the same manner.
+        """
+        lock = self.path / f".{path.name.lstrip('.')}.after.{token}"
+        if not self._create(lock) and not (self._take_away(lock) and self._create(lock)):
             return False
-        taken.unlink(missing_ok=True)
-        return True
+        try:
+            found = _read(path)
+            if found is not None and found["token"] == token:
+                path.unlink(missing_ok=True)
+                return True
+            return found is None
+        finally:
+            lock.unlink(missing_ok=True)
 
     def _expired(self, path: Path) -> bool:
         with suppress(FileNotFoundError):

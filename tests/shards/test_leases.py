@@ -64,16 +64,13 @@ def test_a_unit_is_held_by_one(folder):
     assert not live_leases(folder) and not list(theirs.path.iterdir())
 
 
-def test_one_of_many_takes_over_what_has_expired(folder, monkeypatch):
-    gone = Leases(folder)
-    assert gone.claim("00000")
-    os.utime(gone.path / "00000", (1, 1))
-    others = [Leases(folder) for _ in range(8)]
-    start, got = threading.Barrier(8), []
+def claims(others: list[Leases], unit: str) -> list[Leases]:
+    """Those that get the unit when all want it in the same moment."""
+    start, got = threading.Barrier(len(others)), []
 
     def claim(one: Leases) -> None:
         start.wait()
-        if one.claim("00000"):
+        if one.claim(unit):
             got.append(one)
 
     threads = [threading.Thread(target=claim, args=(one,)) for one in others]
@@ -81,11 +78,50 @@ def test_one_of_many_takes_over_what_has_expired(folder, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(got) == 1 and got[0].holds("00000") and not gone.holds("00000")
-    gone.release("00000")
-    assert got[0].holds("00000")
+    return got
+
+
+def test_one_of_many_takes_over_what_has_expired(folder):
+    gone, others = Leases(folder), [Leases(folder) for _ in range(8)]
+    for number in range(100):
+        unit = f"{number:05}"
+        assert gone.claim(unit)
+        os.utime(gone.path / unit, (1, 1))
+        got = claims(others, unit)
+        assert len(got) == 1 and got[0].holds(unit) and not gone.holds(unit)
+        gone.release(unit)
+        assert got[0].holds(unit)
     for one in (gone, *others):
         one.close()
+    assert not list(gone.path.iterdir())
+
+
+DIES_WHILE_TAKING_OVER = """
+import os, sys
+from pathlib import Path
+from blocks.shards.folder import RunFolder
+from blocks.shards.leases import Leases
+
+unlink = Path.unlink
+Path.unlink = lambda path, **options: os.kill(os.getpid(), 9) if path.name == "00000" else unlink(path, **options)
+Leases(RunFolder(sys.argv[1], Path(sys.argv[2]))).claim("00000")
+"""
+
+
+def test_who_is_killed_while_taking_over_holds_nothing_up(folder):
+    gone, others = Leases(folder), [Leases(folder) for _ in range(8)]
+    assert gone.claim("00000")
+    os.utime(gone.path / "00000", (1, 1))
+    killed = subprocess.run(
+        [sys.executable, "-c", DIES_WHILE_TAKING_OVER, folder.output, folder.state], cwd=ROOT, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert (gone.path / f".00000.after.{gone.token}").exists() and (gone.path / "00000").exists()
+    got = claims(others, "00000")
+    assert len(got) == 1 and got[0].holds("00000")
+    for one in (gone, *others):
+        one.close()
+    assert not [path for path in gone.path.iterdir() if "00000" in path.name]
 
 
 def test_leases_are_renewed(folder, monkeypatch):
