@@ -9,6 +9,7 @@ The tools want environments of their own, with other releases than finemill's: t
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from blocks.evaluate.collect import Arm, Evaluated, arms, collect, noise, plot, write_csv
-from blocks.evaluate.suites import SUITES, Judge, Settings
-from blocks.evaluate.targets import FINAL, find_targets
+from blocks.evaluate.suites import SUITES
+from blocks.evaluate.targets import FINAL, Judge, Settings, find_targets
 from blocks.evaluate.write import check, write_evaluations
 from blocks.execute.options import one_line_errors
 from blocks.pretrain.ablation import Ablation, load_ablation
@@ -56,11 +57,11 @@ def write(
         left = write_evaluations(targets, suite, settings, output)
         everything = len(targets) * len(set(suite))
         console.print(f"{everything - len(left)} of {everything} evaluations are done", highlight=False)
-        for tool in sorted({SUITES[folder.name].tool for folder in left}):
+        for tool in sorted({SUITES[folder.name].install for folder in left}):
             told = f"in an environment of its own: pip install {tool}"
             console.print(told, highlight=False, soft_wrap=True, markup=False)
         if left:
-            console.print(f"bash {output}/evaluate.sh", highlight=False, soft_wrap=True)
+            console.print(f"bash {shlex.quote(str(output / 'evaluate.sh'))}", highlight=False, soft_wrap=True)
 
 
 @app.command("collect")
@@ -82,8 +83,8 @@ def show(
             plot(found, picture, compared)
         if compared:
             _compare(arms(found, compared), compared)
-        if missing := [one for one in found if not one.scores]:
-            raise RunError(f"{len(missing)} of {len(found)} evaluations have no result yet")
+        if missing := [f"{one.model}/{one.suite}" for one in found if one.overall is None]:
+            raise RunError(f"{len(missing)} of {len(found)} evaluations are not complete, such as {missing[0]}")
 
 
 def _show(found: list[Evaluated]) -> None:

@@ -8,7 +8,7 @@ of the body) just before it is sent. Markers in a prompt script what happens:
     MOCK-STATUS-<code>     answer with this HTTP status, always
     MOCK-ONCE-<code>       … the first time this body is asked, 200 afterwards
     MOCK-FINISH-<reason>   finish reason, such as length
-    MOCK-SAY-<word>        the answer: empty, fence, refusal, think, table, torn, tagged, address, echo
+    MOCK-SAY-<word>        the answer: echo, or one of SAYINGS
     MOCK-SCORE-<score>     what a judge says, instead of a score that depends on the text; none for no score at all
     MOCK-HANG              never answer
     MOCK-CLOSE             close the connection in the middle of the answer's body
@@ -42,6 +42,8 @@ SAYINGS = {
     "torn": "| Lighthouse | Built |\n|---|---|\n| Bell Rock | 1810 | 35 |\n\nQuestion: Which one?\nAnswer: Bell Rock.",
     "tagged": "<analysis>\nIt goes into <rewrite> tags.\n</analysis>\n\n<rewrite>\nA better text.\n</rewrite>\nDone.",
     "address": "Write to jane.doe@company.org or look at 203.0.114.7 for more.",
+    "verdict0": "It is wrong. [[0]]",
+    "verdict1": "It is right. [[1.0]]",
     "think": "<think>Let me see.</think>The answer of a thinker.",
 }
 

@@ -11,7 +11,8 @@ from statistics import fmean, stdev
 
 from blocks.evaluate.suites import SUITES
 from blocks.evaluate.targets import FINAL
-from blocks.evaluate.write import RESULTS, SCRIPT
+from blocks.evaluate.tools.common import RESULTS
+from blocks.evaluate.write import SCRIPT
 from blocks.pretrain.ablation import NOISE, Ablation
 from blocks.shards.folder import RunError
 

@@ -1,4 +1,4 @@
-"""What is evaluated: a Hugging Face model, the checkpoints of a training, or a model behind an endpoint."""
+"""What is evaluated, and how: a Hugging Face model, the checkpoints of a training, a model behind an endpoint."""
 
 from __future__ import annotations
 
@@ -37,9 +37,44 @@ class Target:
         return self.name if self.step == FINAL else f"{self.name} at step {self.step:,}"
 
     @property
+    def loaded(self) -> str:
+        """What a tool that loads the model is told: a folder or link beside the script, or a Hub id."""
+        return "model" if self.tokenizer or Path(self.model).is_absolute() else self.model
+
+    @property
     def folder(self) -> str:
         """Of its evaluations, relative to all of them."""
         return f"{self.name}/{'final' if self.step == FINAL else self.step}"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The model that judges answers.
+
+    Attributes:
+        model: the name that its endpoint knows.
+        url: of its OpenAI-compatible endpoint; its key is in JUDGE_API_KEY.
+    """
+
+    model: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the tools are told.
+
+    Attributes:
+        batch_size: sequences that lighteval and the harness hold on a GPU at once.
+        max_samples: questions per task of the FinePhrase suite; the study took 1,000.
+        dtype: of the weights.
+        judge: None where no suite needs one.
+    """
+
+    batch_size: int = 16
+    max_samples: int = 1000
+    dtype: str = "bfloat16"
+    judge: Judge | None = None
 
 
 def find_targets(model: str, url: str | None) -> list[Target]:
@@ -68,6 +103,12 @@ def find_targets(model: str, url: str | None) -> list[Target]:
         checkpoints = Path(told["checkpoints"]["checkpoints_path"])
         tokenizer = told["tokenizer"]["tokenizer_name_or_path"]
         found = _steps(checkpoints, "model_config.json")
+        if told.get("s3_upload"):
+            raise RunError(
+                f"{model}: its checkpoints are moved to {told['s3_upload']['upload_s3_path']}: fetch those that are to "
+                f"be evaluated into a folder of the same layout, and convert them, or give that folder a config.yaml "
+                f"without s3_upload"
+            )
         if not found:
             raise RunError(f"{model}: there is no checkpoint in {checkpoints} yet")
         return [Target(path.name, step, str(folder), tokenizer=tokenizer) for step, folder in found]

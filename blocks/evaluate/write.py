@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from blocks.evaluate.suites import SUITES, Settings, model_name
-from blocks.evaluate.targets import Target
+from blocks.evaluate.suites import SUITES
+from blocks.evaluate.targets import Settings, Target
+from blocks.evaluate.tools.common import RESULTS
 from blocks.shards.folder import RunError, write_atomically
 
 SCRIPT = "evaluate.sh"
-RESULTS = "results"
 DONE = "done"
 """The file that a script leaves when its tool has ended well."""
+
+IDENTITY = "evaluated.json"
+"""The file that says of what model, with what settings, the scores beside it are."""
 
 
 def check(targets: Sequence[Target], suites: Sequence[str], settings: Settings) -> None:
@@ -43,76 +48,117 @@ def write_evaluations(targets: Sequence[Target], suites: Sequence[str], settings
     """Write a script per model and suite into `output/MODEL/STEP/SUITE`, and `evaluate.sh` and `evaluate.sbatch`.
 
     Returns:
-        The folders that have no result yet. What was evaluated is left as it is.
+        The folders that are not done. Those that are stay as they are.
+
+    Raises:
+        RunError: a folder is of another model, of other weights, or of other settings.
     """
+    wanted = [(target, name, output.absolute() / target.folder / name) for target in targets for name in suites]
+    for target, name, folder in wanted:
+        _check_same(folder, _identity(target, name, settings))
     left = []
-    for target in targets:
-        for name in suites:
-            folder = output / target.folder / name
-            if not (folder / DONE).exists():
-                _write(target, name, settings, folder)
-                left.append(folder)
-    scripts = sorted(path.parent.relative_to(output) for path in output.glob(f"*/*/*/{SCRIPT}"))
-    _write_all(scripts, output)
+    for target, name, folder in dict.fromkeys(wanted):
+        if not (folder / DONE).exists():
+            _write(target, name, settings, folder)
+            left.append(folder)
+    _write_all(sorted(path.parent.relative_to(output) for path in output.glob(f"*/*/*/{SCRIPT}")), output)
     return left
+
+
+def _identity(target: Target, name: str, settings: Settings) -> dict[str, object]:
+    """What the scores depend on, as JSON; weights by the size and time of what describes them."""
+    marks = [Path(target.model, mark) for mark in ("config.json", "model_config.json")]
+    stats = [path.stat() for path in marks if Path(target.model).is_absolute() and path.exists()]
+    told = {**asdict(settings), "suite": name, "target": asdict(target)}
+    if not SUITES[name].judged:
+        told["judge"] = None
+    if name != "finephrase":
+        told["max_samples"] = None
+    return {**told, "weights": [[stat.st_size, stat.st_mtime] for stat in stats]}
+
+
+def _check_same(folder: Path, identity: dict[str, object]) -> None:
+    path = folder / IDENTITY
+    if not path.exists():
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    differing = [key for key in identity if there.get(key) != identity[key]]
+    if differing:
+        raise RunError(
+            f"{folder} was written for another {', '.join(differing)}: give another --output, or delete that folder"
+            + (f", and {folder.parent / CONVERTED}" if "weights" in differing else "")
+        )
+
+
+CONVERTED = "hf"
+"""The folder, beside the suites of a checkpoint, of its conversion."""
 
 
 def _write(target: Target, name: str, settings: Settings, folder: Path) -> None:
     suite = SUITES[name]
     files, lines = suite.write(target, settings)
-    begin = ["#!/bin/bash", f"# {name} of {target.label}. Its tool: pip install {suite.tool}"]
-    begin += [
+    begin = [
+        "#!/bin/bash",
+        f"# {name} of {target.label}. Its tool: pip install {suite.install}",
         "set -euo pipefail",
+        'nanotron=${NANOTRON:+$(realpath "$NANOTRON")}',
         'cd "$(dirname "$(realpath "$0")")"',
-        "mkdir -p results",
+        f"mkdir -p {RESULTS}",
         f"[ ! -e {DONE} ] || exit 0",
     ]
     if settings.judge and suite.judged:
-        begin.append("# A judge that does not answer would look like a model that knows nothing.")
-        begin += _answers(settings.judge.url, "JUDGE_API_KEY")
+        begin += ["# A judge that does not answer would look like a model that knows nothing."]
+        begin += [_answers(settings.judge.url, "JUDGE_API_KEY")]
     if target.url:
-        begin += ['export OPENAI_API_KEY="${OPENAI_API_KEY:-none}"', *_answers(target.url, "OPENAI_API_KEY")]
+        begin += ['export OPENAI_API_KEY="${OPENAI_API_KEY:-none}"', _answers(target.url, "OPENAI_API_KEY")]
     begin += _model(target)
     files = {**files, SCRIPT: "\n".join([*begin, *lines, f"touch {DONE}"]) + "\n"}
+    files[IDENTITY] = json.dumps(_identity(target, name, settings), indent=2) + "\n"
     for file, text in files.items():
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / file, text.encode())
     (folder / SCRIPT).chmod(0o755)
 
 
-def _answers(url: str, key: str) -> list[str]:
-    """Fail now rather than with empty answers."""
+def _answers(url: str, key: str) -> str:
+    """Fail now rather than with empty answers; the key is not an argument, which everyone on a node can read."""
     asked = shlex.quote(f"{url}/models")
-    return [
-        f'curl --fail --silent --show-error --max-time 60 -H "Authorization: Bearer ${{{key}:-}}" {asked} >/dev/null'
-    ]
+    header = f'<(printf "Authorization: Bearer %s" "${{{key}:-none}}")'
+    return f"curl --fail --silent --show-error --max-time 60 -H @{header} {asked} >/dev/null"
 
 
 def _model(target: Target) -> list[str]:
     """Put a Hugging Face model, or a link to one, into `model`."""
-    if model_name(target) != "model" or target.url:
+    if target.loaded != "model" or target.url:
         return []
     if not target.tokenizer:
         return [f"ln -sfn {shlex.quote(target.model)} model"]
-    # One conversion serves all suites of a checkpoint; it appears whole, or not at all.
-    convert = ["torchrun", "--nproc_per_node=1", "-m", "examples.llama.convert_nanotron_to_hf"]
-    convert += ["--config_cls", "Qwen2Config", "--checkpoint_path", target.model, "--tokenizer_name", target.tokenizer]
+    convert = ["--nproc_per_node=1", "-m", "examples.llama.convert_nanotron_to_hf", "--config_cls", "Qwen2Config"]
+    convert += ["--checkpoint_path", target.model, "--tokenizer_name", target.tokenizer, "--save_path"]
     return [
-        "converted=$(realpath ..)/hf",
-        'if [ ! -e "$converted/config.json" ]; then',
-        '  : "${NANOTRON:?set it to a checkout of github.com/huggingface/nanotron}"',
-        '  new=$(mktemp -d "$converted.XXXX")',
-        f'  (cd "$NANOTRON" && {shlex.join(convert)} --save_path "$new")',
-        '  chmod 755 "$new" && mv -T "$new" "$converted" || [ -e "$converted/config.json" ]',
-        "fi",
-        "ln -sfn ../hf model",
+        "# One conversion serves all suites of a checkpoint. It appears whole, whoever is killed on the way.",
+        f"converted=$(realpath ..)/{CONVERTED}",
+        "(",
+        "  flock 9",
+        '  if [ ! -e "$converted" ]; then',
+        '    : "${nanotron:?set NANOTRON to a checkout of github.com/huggingface/nanotron, and NANOTRON_PYTHON to the '
+        'Python that has its dependencies}"',
+        '    rm -rf "$converted.part"',
+        '    (cd "$nanotron" && "${NANOTRON_PYTHON:-python}" -m torch.distributed.run --standalone \\',
+        f'      {shlex.join(convert)} "$converted.part")',
+        '    mv "$converted.part" "$converted"',
+        "  fi",
+        ') 9>"$converted.lock"',
+        f"ln -sfn ../{CONVERTED} model",
     ]
 
 
 def _write_all(scripts: Sequence[Path], output: Path) -> None:
     names = "\n".join(f"  {shlex.quote(str(script))}" for script in scripts)
     told = {"here": shlex.quote(str(output.absolute())), "names": names, "done": DONE, "script": SCRIPT}
-    told |= {"last": str(len(scripts) - 1), "log": f"{output.absolute()}/slurm-%A_%a.log"}
+    told |= {
+        "last": str(len(scripts) - 1),
+        "log": shlex.quote(str(output.absolute()).replace("%", "%%") + "/slurm-%A_%a.log"),
+    }
     for name, text in (("evaluate.sh", _HERE), ("evaluate.sbatch", _JOBS)):
         write_atomically(output / name, text.format(**told).encode())
         (output / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""Copies of the twelve data sets of the FinePhrase suite: the same columns, a few lines of our own."""
+"""Copies of the data sets that lighteval reads: the same columns, a few lines of our own."""
 
 from __future__ import annotations
 
@@ -83,6 +83,19 @@ def treb(number: int, word: str) -> dict[str, Any]:
     return {"Table_markdown": tables, "question": f"What is below {word}", "answer": "7"}
 
 
+def ifeval(number: int, word: str) -> dict[str, Any]:
+    told = [("punctuation:no_comma", {}), ("keywords:existence", {"keywords": [word]})][number % 2]
+    names = ("keywords", "num_words")
+    kwargs = [{name: told[1].get(name) for name in names}]
+    prompt = f"Write about a {word} without commas. MOCK-SAY-verdict1"
+    return {"key": number, "prompt": prompt, "instruction_id_list": [told[0]], "kwargs": kwargs}
+
+
+def mixeval(number: int, word: str) -> dict[str, Any]:
+    line = {"problem_type": "free-form", "benchmark_name": "TriviaQA", "context": None, "options": ["a fish", word]}
+    return {**line, "prompt": f"What is like a {word}? MOCK-SAY-verdict{number % 2}", "target": ["1"]}
+
+
 def write_datasets(folder: Path, subjects: list[str]) -> None:
     """Write them as `hf download --repo-type dataset` would: folders of Parquet with a card that names subsets.
 
@@ -104,6 +117,11 @@ def write_datasets(folder: Path, subjects: list[str]) -> None:
         ("openai/gsm8k", "main", {"train": 8, "test": 6}, gsm8k),
         ("lighteval/wikitablequestions", "default", {"test": 8}, wikitablequestions),
         ("lighteval/treb_table_retrieval", "default", {"test": 8}, treb),
+        ("google/IFEval", "default", {"train": 6}, ifeval),
+        *(
+            ("MixEval/MixEval", name, {"free_form": 6, "multiple_choice": 3}, mixeval)
+            for name in ("MixEval", "MixEval_Hard")
+        ),
     ]
     configs: dict[str, list[dict[str, Any]]] = {}
     for repo, subset, splits, line in sets:

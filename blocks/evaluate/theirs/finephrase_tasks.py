@@ -1,6 +1,6 @@
 """The twelve tasks of the FinePhrase study (arXiv 2604.13977, appendix) for lighteval 0.13, which has most of them not.
 
-    lighteval accelerate "model_name=PATH" "finephrase_piqa|3" --custom-tasks blocks/evaluate/finephrase_tasks.py
+    lighteval accelerate "model_name=PATH" "finephrase_piqa|3" --custom-tasks blocks/evaluate/theirs/finephrase_tasks.py
 
 Only lighteval imports this file. Multiple choice is asked as a cloze (the answer's text, no letters), and each task is
 scored by `prob_norm_token`, the probability of a right answer, averaged over its tokens: it moves long before accuracy
@@ -55,6 +55,9 @@ class TokenScores(SampleLevelComputation):
     them to a metric, and drops those beyond as many as the longest has tokens, so that its own token-normalised
     metrics divide by the wrong number, or fail. (Its `ProbabilityMetric` also takes wrong answers for right ones.)
     """
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # lighteval finds answers in its cache by this; an address would never be the same
 
     def compute(self, doc: Doc, model_response: ModelResponse, **_: Any) -> dict[str, float]:
         count = len(doc.choices)

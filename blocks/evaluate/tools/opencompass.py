@@ -1,0 +1,94 @@
+"""OpenCompass: MT-Bench, MT-Bench-101 and Arena-Hard, whose own repositories are no packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from blocks.evaluate.targets import Settings, Target
+from blocks.evaluate.tools.common import RESULTS, THEIRS, Written, newest_rows, quoted
+
+INSTALL = "'opencompass>=0.5.4' 'setuptools<80'"
+
+OVERALL = ("average", "total", "score")
+"""What its summaries call the score of MT-Bench-101, MT-Bench and Arena-Hard."""
+
+
+def writer(module: str, datasets: str, temperature: float | None = 0) -> Callable[[Target, Settings], Written]:
+    """What writes one of its benchmarks.
+
+    Args:
+        module: its configuration of the data, below `opencompass.configs.datasets.subjective`.
+        datasets: what that calls its data sets.
+        temperature: of the model; None for what the benchmark asks for.
+    """
+
+    def write(target: Target, settings: Settings) -> Written:
+        judge = settings.judge
+        assert judge
+        model = _model(target.name, target.model, str(target.url), "OPENAI_API_KEY", 1024, temperature)
+        judging = _model("judge", judge.model, judge.url, "JUDGE_API_KEY", 2048, 0)
+        config = _CONFIG.format(module=module, datasets=datasets, model=model, judge=judging)
+        lines = [
+            f'export PYTHONPATH={quoted(str(THEIRS))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
+            # With what an interrupted run has answered and judged.
+            f"opencompass config.py -w {RESULTS} -r latest",
+            # It summarises what there is, and ends well, when a part has failed.
+            f"python {quoted(str(THEIRS / 'opencompass_check.py'))} {RESULTS}",
+        ]
+        return {"config.py": config}, lines
+
+    return write
+
+
+def read_opencompass(folder: Path) -> dict[str, float]:
+    """The judge's scores as it names them, the benchmark's own as "overall"."""
+    scores = {}
+    for row in newest_rows(folder, "Subjective_all_results-judged-by--*.csv"):
+        values = [value for name, value in row.items() if name not in ("Dataset", "Detailed Scores")]
+        try:
+            scores[row["Detailed Scores"]] = float(values[0])
+        except (IndexError, ValueError):
+            continue  # it leaves cells empty
+    found = [scores[name] for name in OVERALL if name in scores]
+    return {"overall": found[0], **scores} if found else scores
+
+
+def _model(name: str, model: str, url: str, key: str, tokens: int, temperature: float | None) -> str:
+    return (
+        f"dict(abbr={name!r}, type=Served, path={model!r}, openai_api_base={url!r}, key_variable={key!r}, "
+        f"own_temperature={temperature!r}, meta_template=meta_template, query_per_second=16, batch_size=16, "
+        f"max_out_len={tokens}, max_seq_len=16384, retry=8, tokenizer_path='gpt-4')"
+    )
+
+
+_CONFIG = """\
+from mmengine.config import read_base
+from opencompass.partitioners import NaivePartitioner
+from opencompass.partitioners.sub_naive import SubjectiveNaivePartitioner
+from opencompass.runners import LocalRunner
+from opencompass.summarizers import SubjectiveSummarizer
+from opencompass.tasks import OpenICLInferTask
+from opencompass.tasks.subjective_eval import SubjectiveEvalTask
+from opencompass_model import Served
+
+with read_base():
+    from opencompass.configs.datasets.subjective.{module} import {datasets}
+
+meta_template = dict(
+    round=[dict(role='HUMAN', api_role='HUMAN'), dict(role='BOT', api_role='BOT', generate=True)],
+    reserved_roles=[dict(role='SYSTEM', api_role='SYSTEM')],
+)
+models = [{model}]
+judge_models = [{judge}]
+datasets = [*{datasets}]
+infer = dict(
+    partitioner=dict(type=NaivePartitioner),
+    runner=dict(type=LocalRunner, max_num_workers=4, task=dict(type=OpenICLInferTask)),
+)
+eval = dict(
+    partitioner=dict(type=SubjectiveNaivePartitioner, models=models, judge_models=judge_models),
+    runner=dict(type=LocalRunner, max_num_workers=4, task=dict(type=SubjectiveEvalTask)),
+)
+summarizer = dict(type=SubjectiveSummarizer, function='subjective')
+"""
