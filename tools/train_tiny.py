@@ -1,6 +1,6 @@
 """Train finemill-tiny, the model that is bundled for demos and tests.
 
-    python tools/train_tiny.py train --documents docs.jsonl.gz --out runs/tiny --tokens 24000000
+    python tools/train_tiny.py train --documents docs.jsonl.gz --out runs/tiny --tokens 50000000
     python tools/train_tiny.py evaluate --documents docs.jsonl.gz --out runs/tiny
     python tools/train_tiny.py card --out runs/tiny
 

@@ -19,7 +19,7 @@ EVALUATION = "evaluation.json"
 BUNDLED = Path(__file__).resolve().parents[2] / "demo" / "finemill-tiny"
 """Where the repository keeps the trained model."""
 
-RETRAIN = "python tools/train_tiny.py train --documents FILE --out runs/tiny --tokens 24000000"
+RETRAIN = "python tools/train_tiny.py train --documents FILE --out runs/tiny --tokens 50000000"
 
 _CARD = """\
 ---
@@ -64,11 +64,11 @@ DuoRC and SciQ. The generated documents, the teachers and the weights are Apache
 
 _FIGURES = """\
 {documents} documents that it has never seen, each asked for every format, with the sampling of
-`generation_config.json`. *Kept*: not rejected by the checks of the format. *Clean*: kept without a flag. Numbers,
-copying and equations are means
-of what the checks of these names measure over what was kept.
+`generation_config.json`. *Kept*: not rejected by the checks of the format. *Clean*: kept without a flag. Numbers
+and copying are the means of what the checks of these names measure over what was kept, wrong equations that of the
+equations in an answer that do not hold.
 
-| format | stops by itself | kept | clean | numbers | copying | equations |
+| format | stops by itself | kept | clean | numbers | copying | wrong equations |
 |---|---:|---:|---:|---:|---:|---:|
 {rows}
 
