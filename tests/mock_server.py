@@ -43,6 +43,7 @@ SAYINGS = {
     "tagged": "<analysis>\nIt goes into <rewrite> tags.\n</analysis>\n\n<rewrite>\nA better text.\n</rewrite>\nDone.",
     "address": "Write to jane.doe@company.org or look at 203.0.114.7 for more.",
     "verdict0": "It is wrong. [[0]]",
+    "rating": "It is fair. Rating: [[7]]",
     "verdict1": "It is right. [[1.0]]",
     "think": "<think>Let me see.</think>The answer of a thinker.",
 }

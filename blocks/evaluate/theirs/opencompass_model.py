@@ -24,6 +24,13 @@ class Served(OpenAISDK):
         super().__init__(key=os.environ.get(key_variable) or "none", **options)
         self.own_temperature = own_temperature
 
+    def _init_tokenizer(self) -> None:
+        """Load none: it would fetch GPT-4's, whatever the model is, and fail where there is no network."""
+
+    def get_token_len(self, prompt: str) -> int:
+        """Roughly, and rather more."""
+        return len(prompt) // 3
+
     def _generate(self, input: Any, max_out_len: int, temperature: float) -> str:
         # The class sends `self.temperature`, whatever it is asked for; threads of one question share this object.
         wanted = temperature if self.own_temperature is None else self.own_temperature

@@ -8,7 +8,8 @@ from pathlib import Path
 from blocks.evaluate.targets import Settings, Target
 from blocks.evaluate.tools.common import RESULTS, THEIRS, Written, newest_rows, quoted
 
-INSTALL = "'opencompass>=0.5.4' 'setuptools<80'"
+INSTALL = "'opencompass>=0.5.4' 'setuptools<80' 'pyarrow<21'"
+"""It wants NumPy 1, which newer releases of pyarrow refuse."""
 
 OVERALL = ("average", "total", "score")
 """What its summaries call the score of MT-Bench-101, MT-Bench and Arena-Hard."""
@@ -58,7 +59,7 @@ def _model(name: str, model: str, url: str, key: str, tokens: int, temperature: 
     return (
         f"dict(abbr={name!r}, type=Served, path={model!r}, openai_api_base={url!r}, key_variable={key!r}, "
         f"own_temperature={temperature!r}, meta_template=meta_template, query_per_second=16, batch_size=16, "
-        f"max_out_len={tokens}, max_seq_len=16384, retry=8, tokenizer_path='gpt-4')"
+        f"max_out_len={tokens}, max_seq_len=16384, retry=8)"
     )
 
 
