@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install cpu demo test test-all lint bench clean
+.PHONY: install cpu demo test test-all lighteval lint bench clean
 
 # The core with its development tools: no torch, no vLLM.
 install: .venv/installed
@@ -28,8 +28,17 @@ PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: cpu
 	$(BIN)/python $(PYTEST)
 
+# lighteval wants other releases than finemill does, so it lives beside it; on a CPU like the demo.
+lighteval: install .venv-lighteval/bin/lighteval
+.venv-lighteval/bin/lighteval: blocks/evaluate/tools/lighteval.py
+	$(PYTHON) -m venv .venv-lighteval
+	.venv-lighteval/bin/python demo/install_cpu.py
+	$(BIN)/python -c 'from blocks.evaluate.tools.lighteval import INSTALL; print(INSTALL.replace(chr(39), ""))' \
+		| xargs .venv-lighteval/bin/python -m pip install --quiet --disable-pip-version-check
+	@touch $@
+
 # What CI runs: every optional part is there, and a skipped test is a failure.
-test-all: cpu
+test-all: cpu lighteval
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3,test-all]'
 	FINEMILL_NO_SKIPS=1 $(BIN)/python $(PYTEST)
 
@@ -53,4 +62,4 @@ bench: install
 	$(BIN)/python tests/bench/stragglers.py $(if $(SMOKE),--documents 60)
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-lighteval runs

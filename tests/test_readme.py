@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import ROOT, documents, fake_vllm, samples, summary, write_parquet
+from tests.evaluate.test_collect import finephrase
+from tests.evaluate.test_write import stand_ins, training
 from tests.generate.small_tokenizers import make_tokenizer
 from tests.pipelines.test_publish import Hub
 
@@ -59,9 +61,8 @@ def hub(tmp_path):
 
 def run(line: str, cwd: Path, **environment: str) -> str:
     arguments = shlex.split(line)
-    assert arguments[0] == "python"
     result = subprocess.run(
-        [sys.executable, *arguments[1:]],
+        [{"python": sys.executable, "bash": "bash"}[arguments[0]], *arguments[1:]],
         cwd=cwd,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -82,7 +83,7 @@ def test_make_targets_are_run_by_ci():
 
 
 def test_only_known_commands():
-    assert {line.split()[0] for line in commands()} == {"make", "python"}
+    assert {line.split()[0] for line in commands()} == {"make", "python", "bash"}
 
 
 def test_endpoint_command(checkout, mock):
@@ -187,6 +188,17 @@ def test_training_commands(checkout, slurm, tmp_path):
     shown = run(making.replace("--smoke 100", "--smoke 2"), checkout)
     assert "nats per token" in shown
     assert (checkout / "experiments/one/train.sbatch").exists()  # test_pretrain.py runs it
+
+
+def test_evaluation_commands(checkout, tmp_path):
+    training(checkout / "experiments/one", 500, 1000)
+    lines = [line for line in commands() if "evaluations" in line]
+    assert len(lines) == 3
+    environment = stand_ins(tmp_path, finephrase(0.1))
+    shown = [run(line, checkout, **environment) for line in lines]
+    assert "pip install 'lighteval" in shown[0] and "one/1000/finephrase" in shown[1] and "0.1000" in shown[2]
+    assert len((checkout / "scores.csv").read_text().splitlines()) == 1 + 2 * 20
+    assert "<svg" in (checkout / "scores.svg").read_text()
 
 
 def test_example_script(checkout, mock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from blocks.evaluate.tools.common import THEIRS
+
 WORDS = ["river", "stone", "lamp", "cloud", "bread", "wheel", "glass", "paper"]
 """Of which the lines speak."""
+
+
+SUBJECTS = re.findall(r"\w+", (THEIRS / "finephrase_tasks.py").read_text().split('"""')[3])
+"""Of MMLU-Redux, as the tasks have them; that file is not to be imported here."""
 
 
 def few(count: int, line: Any) -> list[dict[str, Any]]:
@@ -87,7 +94,7 @@ def ifeval(number: int, word: str) -> dict[str, Any]:
     told = [("punctuation:no_comma", {}), ("keywords:existence", {"keywords": [word]})][number % 2]
     names = ("keywords", "num_words")
     kwargs = [{name: told[1].get(name) for name in names}]
-    prompt = f"Write about a {word} without commas. MOCK-SAY-verdict1"
+    prompt = f"Write about a {word} without commas. MOCK-SAY-{['verdict1', 'fence'][number % 2]}"
     return {"key": number, "prompt": prompt, "instruction_id_list": [told[0]], "kwargs": kwargs}
 
 
@@ -96,17 +103,16 @@ def mixeval(number: int, word: str) -> dict[str, Any]:
     return {**line, "prompt": f"What is like a {word}? MOCK-SAY-verdict{number % 2}", "target": ["1"]}
 
 
-def write_datasets(folder: Path, subjects: list[str]) -> None:
+def write_datasets(folder: Path) -> None:
     """Write them as `hf download --repo-type dataset` would: folders of Parquet with a card that names subsets.
 
     Args:
         folder: gets one folder per repository.
-        subjects: subsets of MMLU-Redux.
     """
     with_train = {"train": 8, "validation": 6}
     sets: list[tuple[str, str, dict[str, int], Any]] = [
         ("allenai/ai2_arc", "ARC-Easy", {"test": 6, "validation": 8}, arc),
-        *(("edinburgh-dawg/mmlu-redux-2.0", subject, {"test": 8}, mmlu) for subject in subjects),
+        *(("edinburgh-dawg/mmlu-redux-2.0", subject, {"test": 8}, mmlu) for subject in SUBJECTS),
         ("lighteval/squad_v2", "default", with_train, squad),
         ("lighteval/drop_harness", "default", with_train, drop),
         ("allenai/openbookqa", "main", with_train, openbookqa),

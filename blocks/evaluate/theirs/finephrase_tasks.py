@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from lighteval.metrics.metrics_sample import SampleLevelComputation
-from lighteval.metrics.utils.metric_utils import SampleLevelMetricGrouping
+from lighteval.metrics.utils.metric_utils import SampleLevelMetric
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
@@ -48,8 +48,8 @@ us_foreign_policy virology world_religions
 """.split()
 
 
-class TokenScores(SampleLevelComputation):
-    """What an answer's log-probability per token says: how probable the right one is, and whether it is the best.
+class Probability(SampleLevelComputation):
+    """The probability of the right answer, the best of several, as the geometric mean over its tokens.
 
     It counts tokens itself. With accelerate, lighteval 0.13 pads the answers of a batch to one length before it hands
     them to a metric, and drops those beyond as many as the longest has tokens, so that its own token-normalised
@@ -57,18 +57,30 @@ class TokenScores(SampleLevelComputation):
     """
 
     def __repr__(self) -> str:
-        return type(self).__name__  # lighteval finds answers in its cache by this; an address would never be the same
+        return type(self).__name__  # lighteval finds answers in its cache by this; an address is never the same
 
-    def compute(self, doc: Doc, model_response: ModelResponse, **_: Any) -> dict[str, float]:
-        count = len(doc.choices)
-        tokens = [len(tokenizer()(text, add_special_tokens=False)["input_ids"]) for text in doc.choices]
-        scores = [total / max(1, n) for total, n in zip(model_response.logprobs[:count], tokens, strict=True)]
-        gold = [doc.gold_index] if isinstance(doc.gold_index, int) else doc.gold_index
-        best = max(range(count), key=lambda index: scores[index])
-        return {
-            "prob_norm_token": math.exp(max(scores[index] for index in gold)),
-            "acc_norm_token": float(best in gold),
-        }
+    def compute(self, doc: Doc, model_response: ModelResponse, **_: Any) -> float:
+        return math.exp(max(per_token(doc, model_response)[index] for index in gold(doc)))
+
+
+class Accuracy(Probability):
+    """Whether the most probable answer per token is right. Where all are right it is 1, and says nothing."""
+
+    def compute(self, doc: Doc, model_response: ModelResponse, **_: Any) -> float:
+        scores = per_token(doc, model_response)
+        return float(scores.index(max(scores)) in gold(doc))
+
+
+def gold(doc: Doc) -> list[int]:
+    """Indices of the right answers."""
+    return [doc.gold_index] if isinstance(doc.gold_index, int) else list(doc.gold_index)
+
+
+def per_token(doc: Doc, response: ModelResponse) -> list[float]:
+    """Log-probability per token of each answer."""
+    counts = [len(tokenizer()(text, add_special_tokens=False)["input_ids"]) for text in doc.choices]
+    totals = response.logprobs[: len(counts)]
+    return [total / max(1, count) for total, count in zip(totals, counts, strict=True)]
 
 
 @cache
@@ -77,15 +89,17 @@ def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(os.environ["FINEMILL_EVAL_MODEL"])
 
 
-NAMES = ["prob_norm_token", "acc_norm_token"]
-SCORES = SampleLevelMetricGrouping(
-    metric_name=NAMES,
-    higher_is_better=dict.fromkeys(NAMES, True),
-    category=SamplingMethod.LOGPROBS,
-    sample_level_fn=TokenScores(),
-    corpus_level_fn=dict.fromkeys(NAMES, np.mean),
-)
-"""Where all answers are right, `acc_norm_token` is 1 and says nothing."""
+def metric(name: str, score: SampleLevelComputation) -> SampleLevelMetric:
+    return SampleLevelMetric(
+        metric_name=name,
+        higher_is_better=True,
+        category=SamplingMethod.LOGPROBS,
+        sample_level_fn=score,
+        corpus_level_fn=np.mean,
+    )
+
+
+SCORES = [metric("prob_norm_token", Probability()), metric("acc_norm_token", Accuracy())]
 
 
 def task(
@@ -109,7 +123,7 @@ def task(
         hf_avail_splits=[split, *([shots] if shots else [])],
         evaluation_splits=[split],
         few_shots_split=shots,
-        metrics=[SCORES],
+        metrics=SCORES,
     )
 
 
