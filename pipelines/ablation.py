@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +40,9 @@ SUBMITTING = "submitting"
 def ablation(
     file: Annotated[Path, typer.Argument(help="YAML file: what all trainings share, arms, seeds.")],
     output: Annotated[Path, typer.Option(help="Folder; each training gets one in it.")],
+    baseline: Annotated[
+        list[str], typer.Option(help="NAME=FOLDER, or NAME=FOLDER:FORMAT: an arm of these tokens alone; repeatable.")
+    ] = [],  # noqa: B006
     gpus_per_node: Annotated[int, typer.Option(min=1, help="Of the cluster.")] = 8,
     submit: Annotated[bool, typer.Option("--submit", help="Submit those that were not submitted yet.")] = False,
     sbatch: Annotated[str, typer.Option(help="Options of sbatch, such as '--partition gpu --time 1-0'.")] = "",
@@ -46,7 +50,7 @@ def ablation(
 ) -> None:
     """Write the trainings of an ablation, or say which of them could not be served."""
     with one_line_errors(console):
-        wanted = load_ablation(file)
+        wanted = load_ablation(file, baseline)
         if submit:
             if shutil.which("sbatch") is None:
                 raise RunError("--submit needs Slurm, and there is no sbatch here")
@@ -58,6 +62,9 @@ def ablation(
             return
         for _, experiment, _ in trainings:
             check_gpus(experiment, gpus_per_node)
+        # With its baselines, for `eval_suite.py collect --ablation`.
+        told = yaml.safe_dump(wanted.model_dump(exclude_none=True), sort_keys=False)
+        write_atomically(output / "ablation.yaml", told.encode())
         for _, experiment, portions in trainings:
             here = output.absolute() / experiment.name
             if not (here / JOB).exists():  # what runs is left alone
@@ -98,7 +105,7 @@ def _show(ablation: Ablation, trainings: list[tuple[str, Experiment, list[Portio
     for arm in ablation.arms:
         mine = [(experiment, portions) for name, experiment, portions in trainings if name == arm]
         experiment, portions = mine[0]
-        tokens = len(mine) * experiment.train_steps * experiment.batch * experiment.sequence_length
+        tokens = len(mine) * experiment.new_steps * experiment.batch * experiment.sequence_length
         table.add_row(
             arm,
             ", ".join(f"{portion.weight:.0%} {portion.name}" for portion in portions),

@@ -23,7 +23,7 @@ from blocks.execute.options import one_line_errors
 from blocks.pretrain.configure import check_gpus, configure, write_experiment
 from blocks.pretrain.encode import Vocabulary
 from blocks.pretrain.mixture import Experiment, Portion, load_experiment, plan
-from blocks.pretrain.nanotron import Config, read_config
+from blocks.pretrain.nanotron import Config, read_config, read_with_nanotron
 from blocks.shards.folder import RunError
 
 SMOKE_LENGTH, SMOKE_BATCH = 256, 8
@@ -42,6 +42,9 @@ def pretrain(
         int | None,
         typer.Option(min=1, help="Train a tiny model on the CPU for so many steps, to see that the data train."),
     ] = None,
+    check_nanotron: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Let this checkout of nanotron read the result.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False,
 ) -> None:
     """Plan a training and write what starts it, or say why it could not be served."""
@@ -56,6 +59,8 @@ def pretrain(
             return
         write_experiment(wanted, portions, config, here, gpus_per_node)
         read_config(here / "config.yaml")
+        if check_nanotron is not None:
+            read_with_nanotron(here / "config.yaml", check_nanotron.absolute())
         if smoke is not None:
             _smoke(wanted, config, smoke)
         console.print(f"configuration: {output}/config.yaml", highlight=False, soft_wrap=True)
@@ -69,7 +74,7 @@ def _smoke(experiment: Experiment, config: Config, steps: int) -> None:
         raise RunError("--smoke needs torch and transformers: make cpu")
     from blocks.pretrain.smoke import batch_of, train, windows_of  # torch takes seconds to import
 
-    dataset, eos = config.data_stages[0].data.dataset, config.model.shape.eos_token_id
+    dataset, eos = config.data_stages[-1].data.dataset, config.model.shape.eos_token_id
     length = min(experiment.sequence_length, SMOKE_LENGTH)
     tokenizer = Vocabulary(dataset.tokenizer_name).tokenizer
     for window in windows_of(dataset, length, eos, 2):
@@ -97,9 +102,10 @@ def _show(experiment: Experiment, portions: list[Portion]) -> None:
     size = experiment.preset.parameters(vocabulary)
     step = experiment.batch * experiment.sequence_length
     accumulation = experiment.batch // (experiment.micro_batch * experiment.dp)
+    since = f" after step {experiment.after.step:,} of {experiment.after.training}" if experiment.after else ""
     console.print(
-        f"{experiment.name}: {size / 1e9:.2f} billion parameters, {experiment.train_steps:,} steps of {step:,} tokens "
-        f"= {experiment.train_steps * step / 1e9:,.2f} billion\n"
+        f"{experiment.name}: {size / 1e9:.2f} billion parameters, {experiment.new_steps:,} steps of {step:,} tokens "
+        f"= {experiment.new_steps * step / 1e9:,.2f} billion{since}\n"
         f"{experiment.gpus} GPUs = {experiment.dp} replicas on {experiment.tp}; {experiment.batch} windows per step = "
         f"{experiment.micro_batch} · {accumulation} · {experiment.dp}",
         highlight=False,

@@ -15,7 +15,7 @@ differ by less than about 0.005 say nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,13 +65,26 @@ class Ablation(BaseModel):
                 yield arm, Experiment.model_validate({**values, "seed": seed, "data_seed": seed})
 
 
-def load_ablation(path: Path) -> Ablation:
+def load_ablation(path: Path, baselines: Sequence[str] = ()) -> Ablation:
     """Read an ablation.
+
+    Args:
+        path: the YAML file.
+        baselines: further arms, NAME=FOLDER or NAME=FOLDER:FORMAT, each of one source.
 
     Raises:
         RunError: it cannot be read, or one of its trainings says what cannot be.
     """
     ablation = read_yaml(path, Ablation)
+    for told in baselines:
+        name, _, folder = told.partition("=")
+        if not name or not folder or name in ablation.arms:
+            raise RunError(f"--baseline {told}: give NAME=FOLDER, or NAME=FOLDER:FORMAT, with a name that no arm has")
+        # An S3 address has a colon, too; a format has no slash.
+        place, colon, chosen = folder.rpartition(":")
+        split = bool(colon) and "/" not in chosen
+        source = Source(tokens=place, format=chosen) if split else Source(tokens=folder)
+        ablation.arms[name] = {name: source}
     try:
         list(ablation.experiments())
     except ValidationError as error:

@@ -36,6 +36,7 @@ from blocks.pretrain.nanotron import (
     Stage,
     Tokenizer,
     Tokens,
+    read_config,
     to_yaml,
 )
 from blocks.pretrain.read import explain
@@ -90,7 +91,8 @@ def configure(experiment: Experiment, portions: Sequence[Portion], output: Path)
         RunError: nanotron would refuse it.
     """
     try:
-        return _configure(experiment, portions, output)
+        config = _configure(experiment, portions, output)
+        return _go_on(config, experiment) if experiment.after else config
     except ValidationError as error:
         raise RunError(f"{experiment.name}: {explain(error)}") from error
 
@@ -143,6 +145,31 @@ def _configure(experiment: Experiment, portions: Sequence[Portion], output: Path
         if experiment.upload
         else None,
     )
+
+
+def _go_on(config: Config, experiment: Experiment) -> Config:
+    """The configuration with the stages of the training before it, from one of its checkpoints.
+
+    nanotron takes a stage for new when it starts one step after the checkpoint, and then reads its data from the start.
+    """
+    assert experiment.after
+    training, step = Path(experiment.after.training).absolute(), experiment.after.step
+    before = read_config(training / "config.yaml")
+    # What the checkpoint's optimizer and schedule were made for; the rest does not change what a step does.
+    for part in ("model", "tokenizer", "tokens", "optimizer"):
+        if getattr(before, part) != getattr(config, part):
+            raise RunError(f"{experiment.name}: its {part} must be that of {training}, from where it goes on")
+    if before.s3_upload:
+        checkpoint = f"{before.s3_upload.upload_s3_path}/{step}"
+    else:
+        checkpoint = f"{before.checkpoints.checkpoints_path}/{step}"
+        if not Path(checkpoint, "model_config.json").exists():
+            raise RunError(f"{experiment.name}: {training} has no checkpoint of step {step:,} to go on from")
+    new = config.data_stages[-1].model_copy(update={"name": f"after-{step}", "start_training_step": step + 1})
+    values = config.model_dump(by_alias=True)
+    values["data_stages"] = [stage.model_dump(by_alias=True) for stage in (*before.data_stages, new)]
+    values["checkpoints"]["resume_checkpoint_path"] = checkpoint
+    return Config.model_validate(values)
 
 
 def folder_of(portion: Portion, output: Path) -> Path | str:

@@ -11,7 +11,10 @@ What is left out is as in the FinePhrase study (arXiv 2604.13977, appendix): win
 step, AdamW with a learning rate of 5e-4 that warms up for 1 % of the steps and decays linearly over the last 10 %.
 
 There is one mixture from the first step to the last: nanotron's `main` knows stages of other data, but builds only the
-loader of the last one (its pull request 380).
+loader of the last one (its pull request 380). So other data come with a training of their own that goes on from a
+checkpoint, such as the study's cheap ablation, in which only the decay of the learning rate sees them:
+
+    after: { training: experiments/web, step: 9000 }
 
 nanotron's loader cuts each file into windows of one token more than the sequence, drops the rest of it, and takes the
 windows of a folder in order, once; then it ends with an IndexError. So the arithmetic is done here, per file.
@@ -60,6 +63,18 @@ class Source(_Strict):
     weight: Annotated[float, Field(gt=0)] = 1.0
 
 
+class After(_Strict):
+    """Where a training goes on from, with all but the data as it was there.
+
+    Args:
+        training: output folder of pipelines/pretrain.py.
+        step: of one of its checkpoints.
+    """
+
+    training: str
+    step: Positive
+
+
 class Experiment(_Strict):
     """What is to be trained; see the module for an example.
 
@@ -67,7 +82,10 @@ class Experiment(_Strict):
         name: of the run.
         model: a preset, or the fields of one.
         sources: by name.
-        steps: of the optimizer; or `tokens`, that must be a multiple of what a step takes, or is rounded up to one.
+        steps: of the optimizer; or `tokens`, that must be a multiple of what a step takes, or is rounded up to one; or
+            `tokens_of`, another output of pipelines/tokens.py, whose tokens are counted: as many are trained on, such
+            as those of the corpus that a synthetic set was made of.
+        after: goes on from a checkpoint of another training; `steps` counts from its beginning.
         sequence_length: tokens of a window.
         batch: windows of a step.
         micro_batch: windows of a GPU at a time.
@@ -89,6 +107,8 @@ class Experiment(_Strict):
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     steps: Positive | None = None
     tokens: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    tokens_of: str | None = None
+    after: After | None = None
     sequence_length: Positive = 4096
     batch: Positive = 512
     micro_batch: Positive = 4
@@ -106,8 +126,8 @@ class Experiment(_Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Experiment:
-        if (self.steps is None) == (self.tokens is None):
-            raise ValueError("give either steps or tokens")
+        if [self.steps, self.tokens, self.tokens_of].count(None) != 2:
+            raise ValueError("give either steps, or tokens, or tokens_of")
         if self.gpus % self.tp:
             raise ValueError(f"{self.gpus} GPUs cannot be divided into groups of {self.tp} (tensor_parallel)")
         if self.batch % (self.micro_batch * self.dp):
@@ -145,8 +165,18 @@ class Experiment(_Strict):
 
     @property
     def train_steps(self) -> int:
-        """Steps of the optimizer."""
-        return self.steps or math.ceil((self.tokens or 0) / (self.batch * self.sequence_length))
+        """Steps of the optimizer, from the beginning.
+
+        Raises:
+            RunError: `tokens_of` cannot be read.
+        """
+        tokens = self.tokens or (_tokens_of(self.tokens_of) if self.tokens_of else 0)
+        return self.steps or math.ceil(tokens / (self.batch * self.sequence_length))
+
+    @property
+    def new_steps(self) -> int:
+        """Steps that see the sources."""
+        return self.train_steps - (self.after.step if self.after else 0)
 
 
 @dataclass(frozen=True)
@@ -205,13 +235,7 @@ def open_source(name: str, source: Source, sequence_length: int) -> Folder:
     Raises:
         RunError: there are none, or none that fills a window.
     """
-    try:
-        with fsspec.open(f"{source.tokens}/{MANIFEST}", "rb") as stream:
-            manifest = orjson.loads(stream.read())
-    except FileNotFoundError:
-        raise RunError(
-            f"source {name}: there is no {MANIFEST} in {source.tokens}: tokenize it with pipelines/tokens.py"
-        ) from None
+    manifest = _manifest(source.tokens, f"source {name}")
     formats = manifest["formats"]
     chosen = source.format or (next(iter(formats)) if len(formats) == 1 else None)
     if chosen not in formats:
@@ -229,13 +253,28 @@ def open_source(name: str, source: Source, sequence_length: int) -> Folder:
     return Folder(source, manifest["tokenizer"], paths, windows, formats[chosen]["tokens"])
 
 
+def _manifest(folder: str, what: str) -> dict[str, Any]:
+    try:
+        with fsspec.open(f"{folder}/{MANIFEST}", "rb") as stream:
+            manifest: dict[str, Any] = orjson.loads(stream.read())
+            return manifest
+    except FileNotFoundError:
+        raise RunError(f"{what}: there is no {MANIFEST} in {folder}: tokenize it with pipelines/tokens.py") from None
+
+
+def _tokens_of(folder: str) -> int:
+    return sum(found["tokens"] for found in _manifest(folder, "tokens_of")["formats"].values())
+
+
 def plan(experiment: Experiment) -> list[Portion]:
     """What the training takes of each source.
 
     Raises:
         RunError: the loader could not serve it, with the arithmetic and what to do.
     """
-    total = experiment.train_steps * experiment.batch
+    total = experiment.new_steps * experiment.batch
+    if total <= 0 and experiment.after:
+        raise RunError(f"after step {experiment.after.step:,} nothing is left of {experiment.train_steps:,} steps")
     weights = sum(source.weight for source in experiment.sources.values())
     found: list[Portion] = []
     for name, source in experiment.sources.items():

@@ -8,6 +8,9 @@ itself is not needed, and the one on PyPI is another, older program.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blocks.pretrain.read import read_yaml
+from blocks.shards.folder import RunError
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -245,10 +249,13 @@ def _problems(config: Config) -> list[str]:
     """What parts of the configuration say about each other that cannot be."""
     found = []
     shape, parallel, schedule = config.model.shape, config.parallelism, config.optimizer.learning_rate_scheduler
-    if [stage.start_training_step for stage in config.data_stages] != [1]:
+    starts = [stage.start_training_step for stage in config.data_stages]
+    if starts[0] != 1 or sorted(set(starts)) != starts:
+        found.append("data_stages: there must be one stage that starts at step 1, and each starts after the one before")
+    elif len(starts) > 1 and config.checkpoints.resume_checkpoint_path is None:
         found.append(
-            "data_stages must be one stage that starts at step 1: nanotron's main builds the loader of the last stage "
-            "only, and trains on that from the beginning (its pull request 380)"
+            "data_stages: nanotron's main builds the loader of the last stage only, and trains on that from the "
+            "beginning (its pull request 380); another stage needs resume_checkpoint_path, the checkpoint before it"
         )
     if shape.num_attention_heads % parallel.tp or shape.num_key_value_heads % parallel.tp:
         found.append(
@@ -286,3 +293,23 @@ def read_config(path: Path) -> Config:
         RunError: it cannot be read, or nanotron would refuse it, or crash later; the message says what and why.
     """
     return read_yaml(path, Config)
+
+
+def read_with_nanotron(path: Path, checkout: Path) -> None:
+    """Let nanotron itself read a configuration file.
+
+    Args:
+        path: the file.
+        checkout: of github.com/huggingface/nanotron; its dependencies are those of the Python in NANOTRON_PYTHON, or of
+            this one.
+
+    Raises:
+        RunError: it refuses the file, or cannot be imported; with what it says.
+    """
+    code = "import sys; from nanotron.config import get_config_from_file; get_config_from_file(sys.argv[1])"
+    environment = {**os.environ, "PYTHONPATH": f"{checkout / 'src'}"}
+    command = [os.environ.get("NANOTRON_PYTHON") or sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or ["nothing"]
+        raise RunError(f"{checkout} does not read {path}: {said[0]} (NANOTRON_PYTHON is the Python that it runs with)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from blocks.pretrain.ablation import load_ablation
 from tests.conftest import ROOT, write_jsonl
 from tests.generate.small_tokenizers import make_tokenizer
 from tests.pipelines.test_tokens import read, rows, tokens
@@ -163,6 +165,72 @@ def test_on_a_cluster_it_goes_back_into_the_queue(slurm, tmp_path, experiment):
     assert "--nnodes=1 --nproc-per-node=2 --rdzv-backend=c10d" in (out / "started.txt").read_text()
 
 
+def test_a_training_goes_on_with_other_data(tmp_path, experiment):
+    folder, out = experiment.parent, experiment.parent / "out"
+    told = yaml.safe_load(experiment.read_text())
+    assert pretrain(experiment, "--output", out).returncode == 0
+    after = folder / "after.yaml"
+
+    def go_on(**changes: object) -> subprocess.CompletedProcess[str]:
+        few = {"few": {"tokens": str(folder / "few")}}
+        values = {**told, "sources": few, "after": {"training": str(out), "step": 10}, "max_epochs": 9, **changes}
+        after.write_text(yaml.safe_dump({name: value for name, value in values.items() if value is not None}))
+        return pretrain(after, "--output", folder / "on")
+
+    assert "has no checkpoint of step 10" in go_on().stdout
+    (out / "checkpoints/10").mkdir(parents=True)
+    (out / "checkpoints/10/model_config.json").touch()
+    assert "optimizer must be that of" in go_on(decay=0.2).stdout
+    assert "tokens must be that of" in go_on(steps=30).stdout
+    assert "nothing is left of 10 steps" in go_on(steps=10).stdout
+    done = go_on()
+    assert done.returncode == 0 and "10 steps of 1,024 tokens" in done.stdout, done.stdout
+    config = yaml.safe_load((folder / "on/config.yaml").read_text())
+    first, second = config["data_stages"]
+    assert first == yaml.safe_load((out / "config.yaml").read_text())["data_stages"][0]
+    assert second["start_training_step"] == 11 and len(second["data"]["dataset"]["dataset_folder"]) == 1
+    assert config["checkpoints"]["resume_checkpoint_path"] == f"{out}/checkpoints/10"
+    resumed = yaml.safe_load((folder / "on/resume.yaml").read_text())["checkpoints"]
+    assert resumed["resume_checkpoint_path"] == resumed["checkpoints_path"] == f"{folder}/on/checkpoints"
+
+
+def test_as_many_tokens_as_another_corpus_has(experiment):
+    folder = experiment.parent
+    told = yaml.safe_load(experiment.read_text())
+    corpus = json.loads((folder / "few/tokens.json").read_text())["formats"]["documents"]["tokens"]
+    values = {
+        **told,
+        "steps": None,
+        "tokens_of": str(folder / "few"),
+        "sources": {"many": {"tokens": str(folder / "many")}},
+    }
+    experiment.write_text(yaml.safe_dump({name: value for name, value in values.items() if value is not None}))
+    done = pretrain(experiment, "--output", folder / "out", "--dry-run")
+    assert f"{-(-corpus // 1024):,} steps of 1,024 tokens" in done.stdout, done.stdout
+    experiment.write_text(experiment.read_text().replace("/few", "/nowhere"))
+    assert "tokens_of: there is no tokens.json" in pretrain(experiment, "--output", folder / "out", "--dry-run").stdout
+
+
+def test_nanotron_is_asked_where_it_is(tmp_path, experiment):
+    """Its place is taken by a package that reads files as strictly, with one key that it does not know."""
+    config = tmp_path / "nanotron/src/nanotron/config.py"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        "import yaml\n"
+        "def get_config_from_file(path):\n"
+        "    extra = set(yaml.safe_load(open(path))['parallelism']) - KNOWN\n"
+        "    assert not extra, f'unknown keys {sorted(extra)}'\n"
+        "KNOWN = {'dp', 'tp', 'pp', 'pp_engine', 'tp_mode', 'tp_linear_async_communication', 'recompute_layer', "
+        "'expert_parallel_size', 'context_parallel_size'}\n"
+    )
+    asked = [experiment, "--output", experiment.parent / "out", "--check-nanotron", tmp_path / "nanotron"]
+    done = pretrain(*asked)
+    assert done.returncode == 0, done.stdout
+    config.write_text(config.read_text().replace("'recompute_layer', ", ""))
+    done = pretrain(*asked)
+    assert done.returncode == 1 and "does not read" in done.stdout and "unknown keys ['recompute_layer']" in done.stdout
+
+
 def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
     """Four formats and two baselines, three seeds each."""
     tmp_path = experiment.parent
@@ -172,7 +240,7 @@ def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
     assert tokens("--input", source, "--output", tmp_path / "formats", "--tokenizer", model).returncode == 0
     web = {"tokens": str(tmp_path / "many")}
     arms = {name: {name: {"tokens": str(tmp_path / "formats"), "format": name}, "web": web} for name in FORMATS}
-    arms |= {"web": {"web": web}, "rival": {"rival": {"tokens": str(tmp_path / "few")}}}
+    baselines = {"web": tmp_path / "many", "rival": f"{tmp_path / 'few'}:documents"}
     told = yaml.safe_load(experiment.read_text())
     training = {key: value for key, value in told.items() if key not in ("name", "sources")}
     file, out = tmp_path / "ablation.yaml", tmp_path / "ablation"
@@ -180,6 +248,7 @@ def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
 
     def ablation(*options: str, **more: str) -> str:
         program = [sys.executable, ROOT / "pipelines" / "ablation.py", file, "--output", out, *options]
+        program += [f"--baseline={name}={folder}" for name, folder in baselines.items()]
         done = subprocess.run(
             [*map(str, program)], env={**os.environ, **more}, capture_output=True, text=True, timeout=120
         )
@@ -187,6 +256,7 @@ def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
         return done.stdout
 
     shown = ablation("--dry-run")
+    arms |= baselines
     assert all(name in shown for name in arms) and "50% faq, 50% web" in shown and not out.exists()
     told = environment(tmp_path, SLURM_CONF=slurm.environment["SLURM_CONF"])
     assert "set NANOTRON to a checkout" in ablation("--submit", SLURM_CONF=told["SLURM_CONF"], NANOTRON="")
@@ -200,6 +270,7 @@ def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
     assert all(text.count("run_train.py --config-file config.yaml") == 1 for text in started.values())
     seeds = {yaml.safe_load((out / name / "config.yaml").read_text())["general"]["seed"] for name in started}
     assert seeds == {1, 2, 3}
+    assert set(load_ablation(out / "ablation.yaml").arms) == set(arms)
     assert ablation(*submit, **told).count("was submitted as job") == 18
     (out / "web-seed1" / "job").write_text("submitting")  # as if it had been killed then
     assert "web-seed1 was being submitted when that was killed" in ablation(*submit, **told)

@@ -46,3 +46,15 @@ def test_what_cannot_be_is_told(tmp_path, changes, message):
     with pytest.raises(RunError) as error:
         load(tmp_path, **changes)
     assert message in str(error.value)
+
+
+def test_baselines_are_arms_of_one_source(tmp_path):
+    (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(SOUND))
+    told = ["raw=t/raw", "cosmo=s3://bucket/cosmo", "wrap=t/wrap:qa", "far=s3://bucket/far:faq"]
+    arms = load_ablation(tmp_path / "ablation.yaml", told).arms
+    assert list(arms) == ["half", "web", "raw", "cosmo", "wrap", "far"]
+    sources = [(arms[name][name].tokens, arms[name][name].format) for name in ("raw", "cosmo", "wrap", "far")]
+    assert sources == [("t/raw", None), ("s3://bucket/cosmo", None), ("t/wrap", "qa"), ("s3://bucket/far", "faq")]
+    for wrong in ("raw", "=t", "web=t/web"):
+        with pytest.raises(RunError, match="give NAME=FOLDER"):
+            load_ablation(tmp_path / "ablation.yaml", [wrong])

@@ -84,7 +84,7 @@ def test_the_arithmetic(experiment, tmp_path):
         ({"model": {"hidden": 3}}, "hidden: Extra inputs are not permitted"),
         ({"gpus": 3}, "make batch a multiple of 6"),
         ({"tensor_parallel": 4}, "2 GPUs cannot be divided into groups of 4"),
-        ({"tokens": 5}, "give either steps or tokens"),
+        ({"tokens": 5}, "give either steps, or tokens, or tokens_of"),
         ({"sources": None}, "sources: Field required"),
         ({"warmup": 0.95}, "warmup and decay are more than all steps"),
         ({"stepz": 3}, "stepz: Extra inputs are not permitted"),

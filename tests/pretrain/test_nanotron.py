@@ -96,12 +96,19 @@ def test_a_trap_is_told(tmp_path, trap):
     assert message in str(error.value)
 
 
-def test_two_stages_are_refused(tmp_path):
+def test_a_second_stage_needs_the_checkpoint_before_it(tmp_path):
     [stage] = SOUND["data_stages"]
     file = tmp_path / "config.yaml"
-    decay = {**stage, "name": "decay", "start_training_step": 90}
-    file.write_text(yaml.safe_dump({**SOUND, "data_stages": [stage, decay]}))
+    told = {**SOUND, "data_stages": [stage, {**stage, "name": "decay", "start_training_step": 91}]}
+    file.write_text(yaml.safe_dump(told))
     with pytest.raises(RunError, match="loader of the last stage only"):
+        read_config(file)
+    told["checkpoints"] = {**SOUND["checkpoints"], "resume_checkpoint_path": "/somewhere/90"}
+    file.write_text(yaml.safe_dump(told))
+    assert [one.start_training_step for one in read_config(file).data_stages] == [1, 91]
+    told["data_stages"].reverse()
+    file.write_text(yaml.safe_dump(told))
+    with pytest.raises(RunError, match="one stage that starts at step 1"):
         read_config(file)
 
 
