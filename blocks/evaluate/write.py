@@ -17,6 +17,12 @@ SCRIPT = "evaluate.sh"
 DONE = "done"
 """The file that a script leaves when its tool has ended well."""
 
+CONVERTED = "hf"
+"""The folder, beside the suites of a checkpoint, of its conversion."""
+
+_ABSOLUTE = 'for name in NANOTRON DATASETS; do [ -z "${!name:-}" ] || export "$name=$(realpath "${!name}")"; done'
+"""The scripts change folders, and what their user gave may be relative."""
+
 IDENTITY = "evaluated.json"
 """The file that says of what model, with what settings, the scores beside it are."""
 
@@ -70,6 +76,7 @@ def _identity(target: Target, name: str, settings: Settings) -> dict[str, object
     marks = [Path(target.model, mark) for mark in ("config.json", "model_config.json")]
     stats = [path.stat() for path in marks if Path(target.model).is_absolute() and path.exists()]
     told = {**asdict(settings), "suite": name, "target": asdict(target)}
+    del told["batch_size"]  # who ran out of memory may take a smaller one
     if not SUITES[name].judged:
         told["judge"] = None
     if name != "finephrase":
@@ -90,10 +97,6 @@ def _check_same(folder: Path, identity: dict[str, object]) -> None:
         )
 
 
-CONVERTED = "hf"
-"""The folder, beside the suites of a checkpoint, of its conversion."""
-
-
 def _write(target: Target, name: str, settings: Settings, folder: Path) -> None:
     suite = SUITES[name]
     files, lines = suite.write(target, settings)
@@ -101,7 +104,7 @@ def _write(target: Target, name: str, settings: Settings, folder: Path) -> None:
         "#!/bin/bash",
         f"# {name} of {target.label}. Its tool: pip install {suite.install}",
         "set -euo pipefail",
-        'nanotron=${NANOTRON:+$(realpath "$NANOTRON")}',
+        _ABSOLUTE,
         'cd "$(dirname "$(realpath "$0")")"',
         f"mkdir -p {RESULTS}",
         f"[ ! -e {DONE} ] || exit 0",
@@ -140,10 +143,10 @@ def _model(target: Target) -> list[str]:
         "(",
         "  flock 9",
         '  if [ ! -e "$converted" ]; then',
-        '    : "${nanotron:?set NANOTRON to a checkout of github.com/huggingface/nanotron, and NANOTRON_PYTHON to the '
+        '    : "${NANOTRON:?set it to a checkout of github.com/huggingface/nanotron, and NANOTRON_PYTHON to the '
         'Python that has its dependencies}"',
         '    rm -rf "$converted.part"',
-        '    (cd "$nanotron" && "${NANOTRON_PYTHON:-python}" -m torch.distributed.run --standalone \\',
+        '    (cd "$NANOTRON" && "${NANOTRON_PYTHON:-python}" -m torch.distributed.run --standalone \\',
         f'      {shlex.join(convert)} "$converted.part")',
         '    mv "$converted.part" "$converted"',
         "  fi",
@@ -154,10 +157,16 @@ def _model(target: Target) -> list[str]:
 
 def _write_all(scripts: Sequence[Path], output: Path) -> None:
     names = "\n".join(f"  {shlex.quote(str(script))}" for script in scripts)
-    told = {"here": shlex.quote(str(output.absolute())), "names": names, "done": DONE, "script": SCRIPT}
+    told = {
+        "absolute": _ABSOLUTE,
+        "here": shlex.quote(str(output.absolute())),
+        "names": names,
+        "done": DONE,
+        "script": SCRIPT,
+    }
     told |= {
         "last": str(len(scripts) - 1),
-        "log": shlex.quote(str(output.absolute()).replace("%", "%%") + "/slurm-%A_%a.log"),
+        "log": str(output.absolute()).replace("%", "%%") + "/slurm-%A_%a.log",
     }
     for name, text in (("evaluate.sh", _HERE), ("evaluate.sbatch", _JOBS)):
         write_atomically(output / name, text.format(**told).encode())
@@ -167,6 +176,7 @@ def _write_all(scripts: Sequence[Path], output: Path) -> None:
 _HERE = """\
 #!/bin/bash
 # All evaluations that are not done, one after the other; one that fails does not keep the others from running.
+{absolute}
 cd {here}
 scripts=(
 {names}
@@ -187,8 +197,9 @@ _JOBS = """\
 #SBATCH --array=0-{last}
 #SBATCH --gpus-per-node=1
 #SBATCH --requeue
-#SBATCH --output={log}
+#SBATCH --output="{log}"
 # All evaluations, one per task of the array; those that are done end at once.
+{absolute}
 cd {here}
 scripts=(
 {names}
