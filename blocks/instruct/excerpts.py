@@ -17,6 +17,8 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from blocks.generate.errors import Rejected
+
 _TAG = re.compile(r"<(/?)excerpt>")
 _ELLIPSIS = re.compile(r"<\s*(?:\.\s?\.\s?\.|…)\s*>")
 _PIECE = re.compile(r"[!-~]+|\s+|.", re.DOTALL)
@@ -31,20 +33,6 @@ _SAME = {
 """What is compared in the place of a character."""
 
 _ASCII = str.maketrans({"`": "'"})
-
-
-class ExcerptError(ValueError):
-    """An excerpt that cannot be expanded.
-
-    Attributes:
-        reason: `unbalanced_excerpt`, `empty_excerpt`, `several_ellipses`, `stray_ellipsis`, `excerpt_not_found`,
-            `excerpt_backwards` (the last words only stand before the first), or `ambiguous_excerpt`.
-        detail: the words that it is about.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)
@@ -100,7 +88,7 @@ class Source:
             text: what a model has written.
 
         Raises:
-            ExcerptError: one of them cannot be expanded.
+            Rejected: one of them cannot be expanded: `unbalanced_excerpt`, `stray_ellipsis`, or a reason of `find`.
         """
         parts: list[str] = []
         copied: list[Copied] = []
@@ -111,7 +99,7 @@ class Source:
                 part = self.text[first:last]
                 copied.append(Copied(length, length + len(part), first, last))
             elif found := _ELLIPSIS.search(part):
-                raise ExcerptError("stray_ellipsis", part[max(0, found.start() - 40) : found.end()])
+                raise Rejected("stray_ellipsis", part[max(0, found.start() - 40) : found.end()])
             parts.append(part)
             length += len(part)
         return Expanded("".join(parts), tuple(copied))
@@ -123,26 +111,27 @@ class Source:
             body: `first words<...>last words`, or all of its words.
 
         Raises:
-            ExcerptError: there is none, or more than one.
+            Rejected: there is none, or more than one: `empty_excerpt`, `several_ellipses`, `excerpt_not_found`,
+                `excerpt_backwards` (the last words only stand before the first) or `ambiguous_excerpt`.
         """
         anchors = [_normalise(part)[0].strip() for part in _ELLIPSIS.split(body)]
         if len(anchors) > 2:
-            raise ExcerptError("several_ellipses", body)
+            raise Rejected("several_ellipses", body)
         if not all(anchors):
-            raise ExcerptError("empty_excerpt", body)
+            raise Rejected("empty_excerpt", body)
         firsts = self._places(anchors[0])
         if not firsts:
-            raise ExcerptError("excerpt_not_found", anchors[0])
+            raise Rejected("excerpt_not_found", anchors[0])
         begin = firsts[0] + len(anchors[0])
         if len(anchors) == 1:
             return self._original(firsts[0], begin)
         lasts = self._places(anchors[1])
         if not lasts or lasts[-1] < begin:
-            raise ExcerptError("excerpt_backwards" if lasts else "excerpt_not_found", anchors[1])
+            raise Rejected("excerpt_backwards" if lasts else "excerpt_not_found", anchors[1])
         # Each pair of first words and of last words behind them is a passage: one more of either is one too many.
         again = len(firsts) > 1 and firsts[1] + len(anchors[0]) <= lasts[-1]
         if again or (len(lasts) > 1 and lasts[-2] >= begin):
-            raise ExcerptError("ambiguous_excerpt", body)
+            raise Rejected("ambiguous_excerpt", body)
         return self._original(firsts[0], lasts[-1] + len(anchors[1]))
 
     def _original(self, start: int, end: int) -> tuple[int, int]:
@@ -160,11 +149,11 @@ def _parts(text: str) -> Iterator[tuple[bool, str]]:
     inside, position = False, 0
     for tag in _TAG.finditer(text):
         if bool(tag[1]) != inside:
-            raise ExcerptError("unbalanced_excerpt", text[max(0, tag.start() - 40) : tag.end()])
+            raise Rejected("unbalanced_excerpt", text[max(0, tag.start() - 40) : tag.end()])
         yield inside, text[position : tag.start()]
         inside, position = not inside, tag.end()
     if inside:
-        raise ExcerptError("unbalanced_excerpt", text[-40:])
+        raise Rejected("unbalanced_excerpt", text[-40:])
     yield False, text[position:]
 
 

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,8 @@ class Leases:
 
     def _create(self, path: Path) -> bool:
         """Create a file with this holder's name in it; False when there is one already."""
-        staged = self.path / f".{self.token}.staged"
+        # A name of its own: one thread claims what comes next while another releases what is finished.
+        staged = self.path / f".{uuid.uuid4().hex[:12]}.staged"
         write_synced(staged, orjson.dumps(_holder(self.token)))
         try:
             return create_exclusively(path, staged)
@@ -108,9 +109,9 @@ class Leases:
             return True
         if not _is_gone(holder) and not self._expired(path):
             return False
-        return self._remove(path, holder["token"])
+        return self._remove(path, holder["token"], lambda: _is_gone(holder) or self._expired(path))
 
-    def _remove(self, path: Path, token: str) -> bool:
+    def _remove(self, path: Path, token: str, still: Callable[[], bool] = lambda: True) -> bool:
         """Remove a holder's file; False when it has become another's, or when another process is at it.
 
         Two that look, find the same holder and remove one after the other would remove what a third has put there
@@ -122,10 +123,12 @@ class Leases:
             return False
         try:
             found = _read(path)
-            if found is not None and found["token"] == token:
-                path.unlink(missing_ok=True)
+            if found is None:
                 return True
-            return found is None
+            if found["token"] != token or not still():  # it may have woken up
+                return False
+            path.unlink(missing_ok=True)
+            return True
         finally:
             lock.unlink(missing_ok=True)
 

@@ -9,7 +9,8 @@ import unicodedata
 
 import pytest
 
-from blocks.instruct.excerpts import ExcerptError, Source
+from blocks.generate.errors import Rejected
+from blocks.instruct.excerpts import Source
 from tests.conftest import ROOT
 
 TEXT = "It is “known” that\nthe laws — all of them — hold. The café’s owner knew it. It is so, and it is known."
@@ -65,7 +66,7 @@ def test_ways_to_leave_words_out(ellipsis):
     ],
 )
 def test_what_is_not_certain_is_refused(text, reason):
-    with pytest.raises(ExcerptError) as error:
+    with pytest.raises(Rejected) as error:
         expand(text)
     assert error.value.reason == reason and error.value.detail
 
@@ -103,10 +104,10 @@ def test_a_long_document_takes_little_longer_than_it_is_long():
         ("the quick<...>over it.", "ambiguous_excerpt"),
         ("he quick<...>over it.", "excerpt_not_found"),
     ):
-        with pytest.raises(ExcerptError) as error:
+        with pytest.raises(Rejected) as error:
             source.find(anchors)
         assert error.value.reason == reason
-    with pytest.raises(ExcerptError):
+    with pytest.raises(Rejected):
         Source("a" * 1_000_000).find("a" * 1000)
 
 
@@ -131,7 +132,7 @@ def test_abbreviated_passages_of_real_documents_come_back():
         last = " ".join(text[a:b] for a, b in chosen[-count:])
         try:
             found = Source(text).expand(f"<excerpt>{first}<...>{last}</excerpt>")
-        except ExcerptError as error:
+        except Rejected as error:
             plain = " ".join(text.split())
             assert error.reason == "ambiguous_excerpt" and max(plain.count(first), plain.count(last)) > 1
             doubtful += 1

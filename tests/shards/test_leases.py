@@ -96,6 +96,34 @@ def test_one_of_many_takes_over_what_has_expired(folder):
     assert not list(gone.path.iterdir())
 
 
+def test_threads_of_one_process_claim_and_release_at_once(folder):
+    """One reads ahead while another commits; what a second process holds stays its own."""
+    mine, theirs = Leases(folder), Leases(folder)
+    assert theirs.claim("00000")
+    lock = folder.state / "leases" / "00000"
+    wrong: list[str] = []
+    end = time.monotonic() + 2
+
+    def work(unit: str) -> None:
+        try:
+            while time.monotonic() < end:
+                assert not mine._create(lock)
+                assert mine.claim(unit)
+                mine.release(unit)
+        except Exception as error:
+            wrong.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(f"0000{number}",)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and theirs.holds("00000")
+    theirs.close()
+    mine.close()
+    assert not list(mine.path.iterdir())
+
+
 DIES_WHILE_TAKING_OVER = """
 import os, sys
 from pathlib import Path
