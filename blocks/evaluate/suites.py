@@ -32,8 +32,8 @@ class Suite:
     served: bool | None = None
 
 
-def _compass(module: str, datasets: str, temperature: float | None = 0) -> Suite:
-    write = opencompass.writer(module, datasets, temperature)
+def _compass(module: str, datasets: str, as_asked: bool = False) -> Suite:
+    write = opencompass.writer(module, datasets, as_asked)
     return Suite(opencompass.INSTALL, write, opencompass.read_opencompass, judged=True, served=True)
 
 
@@ -43,7 +43,7 @@ SUITES = {
     "mixeval": Suite(lighteval.INSTALL, lighteval.write_mixeval, lighteval.read_mixeval, judged=True),
     "open-llm-leaderboard": Suite(harness.INSTALL, harness.write_leaderboard, harness.read_leaderboard, served=False),
     "alpaca-eval": Suite(alpaca.INSTALL, alpaca.write_alpaca, alpaca.read_alpaca, judged=True, served=True),
-    "mt-bench": _compass("multiround.mtbench_single_judge_diff_temp", "mtbench_datasets", temperature=None),
+    "mt-bench": _compass("multiround.mtbench_single_judge_diff_temp", "mtbench_datasets", as_asked=True),
     "mt-bench-101": _compass("multiround.mtbench101_judge", "mtbench101_datasets"),
     "arena-hard": _compass("arena_hard.arena_hard_compare", "arenahard_datasets"),
 }

@@ -50,6 +50,12 @@ class Ablation(BaseModel):
             raise ValueError(f"training must not hold {', '.join(sorted(own))}: arms and seeds say that")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("two seeds are the same")
+        after = self.training.get("after")
+        if isinstance(after, dict) and len(self.seeds) > 1 and "{seed}" not in str(after.get("training")):
+            raise ValueError(
+                "trainings that go on from one checkpoint are the same, whatever their seed: give one seed, or a "
+                "training per seed, such as after: { training: 'experiments/web-seed{seed}', step: 9000 }"
+            )
         return self
 
     def experiments(self) -> Iterator[tuple[str, Experiment]]:
@@ -61,7 +67,11 @@ class Ablation(BaseModel):
         for arm, sources in self.arms.items():
             for seed in self.seeds:
                 told = {name: source.model_dump() for name, source in sources.items()}
-                values = {**self.training, "name": f"{arm}-seed{seed}", "sources": told}
+                shared = dict(self.training)
+                if isinstance(shared.get("after"), dict):
+                    before = str(shared["after"].get("training")).replace("{seed}", str(seed))
+                    shared["after"] = {**shared["after"], "training": before}
+                values = {**shared, "name": f"{arm}-seed{seed}", "sources": told}
                 yield arm, Experiment.model_validate({**values, "seed": seed, "data_seed": seed})
 
 

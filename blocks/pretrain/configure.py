@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -147,18 +147,35 @@ def _configure(experiment: Experiment, portions: Sequence[Portion], output: Path
     )
 
 
+_SAME_STEPS: dict[str, Callable[[Config], object]] = {
+    "model": lambda config: config.model,
+    "tokenizer": lambda config: config.tokenizer,
+    "sequence_length": lambda config: config.tokens.sequence_length,
+    "steps": lambda config: config.tokens.train_steps,
+    "batch": lambda config: config.windows_per_step,
+    "learning rate": lambda config: config.optimizer,
+}
+
+
 def _go_on(config: Config, experiment: Experiment) -> Config:
     """The configuration with the stages of the training before it, from one of its checkpoints.
 
-    nanotron takes a stage for new when it starts one step after the checkpoint, and then reads its data from the start.
+    nanotron takes a stage for new when it starts one step after the checkpoint, and then reads its data from the start,
+    but a folder that an earlier stage has read from where that stopped. Ours belong to this training; those on S3 do not.
     """
     assert experiment.after
     training, step = Path(experiment.after.training).absolute(), experiment.after.step
     before = read_config(training / "config.yaml")
-    # What the checkpoint's optimizer and schedule were made for; the rest does not change what a step does.
-    for part in ("model", "tokenizer", "tokens", "optimizer"):
-        if getattr(before, part) != getattr(config, part):
-            raise RunError(f"{experiment.name}: its {part} must be that of {training}, from where it goes on")
+    # What the checkpoint's optimizer and schedule were made for. The GPUs may be others, as long as a step is the same.
+    for what, of in _SAME_STEPS.items():
+        if of(before) != of(config):
+            raise RunError(f"{experiment.name}: its {what} must be that of {training}, from where it goes on")
+    read = {folder for stage in before.data_stages for folder in stage.data.dataset.dataset_folder}
+    if again := sorted(read & set(config.data_stages[-1].data.dataset.dataset_folder)):
+        raise RunError(
+            f"{experiment.name}: {again[0]} was read before step {step:,}, and nanotron would go on behind that: copy "
+            f"it to a disk"
+        )
     if before.s3_upload:
         checkpoint = f"{before.s3_upload.upload_s3_path}/{step}"
     else:

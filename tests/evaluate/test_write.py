@@ -252,6 +252,25 @@ def test_what_opencompass_has_not_judged_is_an_error(tmp_path):
     for folder, count in (("predictions/m", 3), ("results/m_judged-by--judge", 2)):
         (run_folder / folder).mkdir(parents=True)
         (run_folder / folder / "mtbench.json").write_text(json.dumps({str(i): {} for i in range(count)}))
-    assert checked() == (1, "mtbench.json: 2 of 3 answers were judged\n")
+    assert checked() == (1, "mtbench.json: 2 of 3 judgements\n")
     shutil.copy(run_folder / "predictions/m/mtbench.json", run_folder / "results/m_judged-by--judge/mtbench.json")
     assert checked() == (0, "")
+    # Against the answers of another model, each is judged in both orders.
+    (run_folder / "results/m_judged-by--judge").rename(run_folder / "results/gpt4-0314_m_judged-by--judge")
+    assert checked() == (1, "mtbench.json: 3 of 6 judgements\n")
+    both = json.dumps({str(number): {} for number in range(6)})
+    (run_folder / "results/gpt4-0314_m_judged-by--judge/mtbench.json").write_text(both)
+    assert checked() == (0, "")
+
+
+def test_what_alpaca_eval_has_not_judged_is_an_error(tmp_path):
+    checker = Path(__file__).parents[2] / "blocks/evaluate/theirs/alpaca_check.py"
+    judged = tmp_path / "results/judge/annotations.json"
+    judged.parent.mkdir(parents=True)
+    (tmp_path / "results/model_outputs.json").write_text(json.dumps([{"output": "a"}, {"output": "b"}]))
+    for preferences, code in (([1.2, None], 1), ([1.2], 1), ([1.2, 1.9], 0)):
+        judged.write_text(json.dumps([{"preference": one} for one in preferences]))
+        done = subprocess.run(
+            [sys.executable, checker, tmp_path / "results"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code and ("1 of 2 answers were judged" in done.stderr) == bool(code)

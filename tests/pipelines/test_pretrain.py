@@ -180,10 +180,11 @@ def test_a_training_goes_on_with_other_data(tmp_path, experiment):
     assert "has no checkpoint of step 10" in go_on().stdout
     (out / "checkpoints/10").mkdir(parents=True)
     (out / "checkpoints/10/model_config.json").touch()
-    assert "optimizer must be that of" in go_on(decay=0.2).stdout
-    assert "tokens must be that of" in go_on(steps=30).stdout
+    assert "learning rate must be that of" in go_on(decay=0.2).stdout
+    assert "steps must be that of" in go_on(steps=30).stdout
+    assert "batch must be that of" in go_on(batch=32).stdout
     assert "nothing is left of 10 steps" in go_on(steps=10).stdout
-    done = go_on()
+    done = go_on(gpus=1)  # a step is the same
     assert done.returncode == 0 and "10 steps of 1,024 tokens" in done.stdout, done.stdout
     config = yaml.safe_load((folder / "on/config.yaml").read_text())
     first, second = config["data_stages"]

@@ -58,3 +58,13 @@ def test_baselines_are_arms_of_one_source(tmp_path):
     for wrong in ("raw", "=t", "web=t/web"):
         with pytest.raises(RunError, match="give NAME=FOLDER"):
             load_ablation(tmp_path / "ablation.yaml", [wrong])
+
+
+def test_trainings_that_go_on_from_one_checkpoint_have_one_seed(tmp_path):
+    training = {"model": "1.7b", "steps": 10, "after": {"training": "e/web", "step": 9}}
+    with pytest.raises(RunError, match="are the same, whatever their seed"):
+        load(tmp_path, training=training)
+    assert len(list(load(tmp_path, training=training, seeds=[1]).experiments())) == 2
+    training["after"]["training"] = "e/web-seed{seed}"
+    found = [one.after.training for _, one in load(tmp_path, training=training).experiments()]
+    assert found == ["e/web-seed4", "e/web-seed5"] * 2

@@ -12,11 +12,13 @@ def unjudged(run: Path) -> list[str]:
     found = []
     answered = sorted(path for path in run.glob("predictions/*/*.json") if not path.name.startswith("tmp_"))
     for predictions in answered:
-        judged = sorted(run.glob(f"results/{predictions.parent.name}_judged-by--*/{predictions.name}"))
-        asked = len(json.loads(predictions.read_text(encoding="utf-8")))
+        model, asked = predictions.parent.name, len(json.loads(predictions.read_text(encoding="utf-8")))
+        judged = sorted(run.glob(f"results/{model}_judged-by--*/{predictions.name}"))
+        if compared := sorted(run.glob(f"results/*_{model}_judged-by--*/{predictions.name}")):
+            judged, asked = compared, 2 * asked  # against a base model, in both orders
         done = len(json.loads(judged[-1].read_text(encoding="utf-8"))) if judged else 0
         if done < asked:
-            found.append(f"{predictions.name}: {done} of {asked} answers were judged")
+            found.append(f"{predictions.name}: {done} of {asked} judgements")
     return found or ([] if answered else ["there are no answers"])
 
 

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from opencompass.models import OpenAISDK
+from opencompass.openicl.icl_inferencer import ChatInferencer
 
 
 class Served(OpenAISDK):
@@ -16,11 +17,11 @@ class Served(OpenAISDK):
 
     Args:
         key_variable: environment variable that holds the key.
-        own_temperature: send this one always; None sends what the benchmark asks for (MT-Bench has one per category).
+        own_temperature: what is sent, see `AsAsked`.
         options: of `OpenAISDK`.
     """
 
-    def __init__(self, key_variable: str, own_temperature: float | None = None, **options: Any) -> None:
+    def __init__(self, key_variable: str, own_temperature: float = 0.0, **options: Any) -> None:
         super().__init__(key=os.environ.get(key_variable) or "none", **options)
         self.own_temperature = own_temperature
 
@@ -31,16 +32,21 @@ class Served(OpenAISDK):
         """Roughly, and rather more."""
         return len(prompt) // 3
 
-    def _generate(self, input: Any, max_out_len: int, temperature: float) -> str:
-        # The class sends `self.temperature`, whatever it is asked for; threads of one question share this object.
-        wanted = temperature if self.own_temperature is None else self.own_temperature
-        single = _with_temperature(self, wanted)
-        answer: str = OpenAISDK._generate(single, input, max_out_len, wanted)
-        return answer
+    def generate(self, inputs: Any, max_out_len: int = 512, temperature: float = 0.0) -> list[str]:
+        self.temperature = self.own_temperature  # what the class sends, whatever it is asked for
+        answers: list[str] = super().generate(inputs, max_out_len, self.own_temperature)
+        return answers
 
 
-def _with_temperature(model: Served, temperature: float) -> Any:
-    """The same model, with a temperature that other threads do not change."""
-    copy = object.__new__(type(model))
-    copy.__dict__ = {**model.__dict__, "temperature": temperature}
-    return copy
+class AsAsked(ChatInferencer):
+    """OpenCompass's, which drops the temperature that MT-Bench has for each category.
+
+    Args:
+        model: a `Served`.
+        temperature: of the questions.
+        options: of `ChatInferencer`.
+    """
+
+    def __init__(self, model: Any, temperature: float = 0.0, **options: Any) -> None:
+        super().__init__(model=model, temperature=temperature, **options)
+        model.own_temperature = temperature

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from blocks.evaluate.targets import Settings, Target
-from blocks.evaluate.tools.common import RESULTS, Written, newest_rows, quoted
+from blocks.evaluate.tools.common import RESULTS, THEIRS, Written, newest_rows, quoted
 
 INSTALL = "'alpaca_eval>=0.6.6' 'setuptools<80'"
 
@@ -58,6 +58,7 @@ def write_alpaca(target: Target, settings: Settings) -> Written:
         _client("judge_client.json", settings.judge.url, "JUDGE_API_KEY"),
         'alpaca_eval evaluate_from_model --model_configs "$PWD/model.yaml" --annotators_config "$PWD/judge" '
         f"--output_path {RESULTS}",
+        f"python {quoted(str(THEIRS / 'alpaca_check.py'))} {RESULTS}",
     ]
     return files, lines
 

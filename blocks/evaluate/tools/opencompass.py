@@ -15,21 +15,22 @@ OVERALL = ("average", "total", "score")
 """What its summaries call the score of MT-Bench-101, MT-Bench and Arena-Hard."""
 
 
-def writer(module: str, datasets: str, temperature: float | None = 0) -> Callable[[Target, Settings], Written]:
+def writer(module: str, datasets: str, as_asked: bool = False) -> Callable[[Target, Settings], Written]:
     """What writes one of its benchmarks.
 
     Args:
         module: its configuration of the data, below `opencompass.configs.datasets.subjective`.
         datasets: what that calls its data sets.
-        temperature: of the model; None for what the benchmark asks for.
+        as_asked: with the temperature that the benchmark asks for each question; 0 otherwise.
     """
 
     def write(target: Target, settings: Settings) -> Written:
         judge = settings.judge
         assert judge
-        model = _model(target.name, target.model, str(target.url), "OPENAI_API_KEY", 1024, temperature)
-        judging = _model("judge", judge.model, judge.url, "JUDGE_API_KEY", 2048, 0)
+        model = _model(target.name, target.model, str(target.url), "OPENAI_API_KEY", 1024)
+        judging = _model("judge", judge.model, judge.url, "JUDGE_API_KEY", 2048)
         config = _CONFIG.format(module=module, datasets=datasets, model=model, judge=judging)
+        config += _AS_ASKED if as_asked else ""
         lines = [
             f'export PYTHONPATH={quoted(str(THEIRS))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
             # With what an interrupted run has answered and judged.
@@ -55,10 +56,10 @@ def read_opencompass(folder: Path) -> dict[str, float]:
     return {"overall": found[0], **scores} if found else scores
 
 
-def _model(name: str, model: str, url: str, key: str, tokens: int, temperature: float | None) -> str:
+def _model(name: str, model: str, url: str, key: str, tokens: int) -> str:
     return (
         f"dict(abbr={name!r}, type=Served, path={model!r}, openai_api_base={url!r}, key_variable={key!r}, "
-        f"own_temperature={temperature!r}, meta_template=meta_template, query_per_second=16, batch_size=16, "
+        f"meta_template=meta_template, query_per_second=16, batch_size=16, "
         f"max_out_len={tokens}, max_seq_len=16384, retry=8)"
     )
 
@@ -71,7 +72,7 @@ from opencompass.runners import LocalRunner
 from opencompass.summarizers import SubjectiveSummarizer
 from opencompass.tasks import OpenICLInferTask
 from opencompass.tasks.subjective_eval import SubjectiveEvalTask
-from opencompass_model import Served
+from opencompass_model import AsAsked, Served
 
 with read_base():
     from opencompass.configs.datasets.subjective.{module} import {datasets}
@@ -92,4 +93,9 @@ eval = dict(
     runner=dict(type=LocalRunner, max_num_workers=4, task=dict(type=SubjectiveEvalTask)),
 )
 summarizer = dict(type=SubjectiveSummarizer, function='subjective')
+"""
+
+_AS_ASKED = """\
+for _one in datasets:
+    _one['infer_cfg']['inferencer']['type'] = AsAsked
 """
