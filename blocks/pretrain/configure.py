@@ -160,8 +160,9 @@ _SAME_STEPS: dict[str, Callable[[Config], object]] = {
 def _go_on(config: Config, experiment: Experiment) -> Config:
     """The configuration with the stages of the training before it, from one of its checkpoints.
 
-    nanotron takes a stage for new when it starts one step after the checkpoint, and then reads its data from the start,
-    but a folder that an earlier stage has read from where that stopped. Ours belong to this training; those on S3 do not.
+    nanotron takes a stage for new when it starts one step after the checkpoint, and then reads its data from the start;
+    but a folder that an earlier stage has read, from where that stopped. Ours belong to this training alone, those on
+    S3 do not.
     """
     assert experiment.after
     training, step = Path(experiment.after.training).absolute(), experiment.after.step
