@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class Suite:
     served: bool | None = None
 
 
-def _compass(module: str, datasets: str, as_asked: bool = False) -> Suite:
-    write = opencompass.writer(module, datasets, as_asked)
+def _compass(module: str, datasets: str, names: Sequence[str], as_asked: bool = False) -> Suite:
+    write = opencompass.writer(module, datasets, names, as_asked)
     return Suite(opencompass.INSTALL, write, opencompass.read_opencompass, judged=True, served=True)
 
 
@@ -43,7 +43,12 @@ SUITES = {
     "mixeval": Suite(lighteval.INSTALL, lighteval.write_mixeval, lighteval.read_mixeval, judged=True),
     "open-llm-leaderboard": Suite(harness.INSTALL, harness.write_leaderboard, harness.read_leaderboard, served=False),
     "alpaca-eval": Suite(alpaca.INSTALL, alpaca.write_alpaca, alpaca.read_alpaca, judged=True, served=True),
-    "mt-bench": _compass("multiround.mtbench_single_judge_diff_temp", "mtbench_datasets", as_asked=True),
-    "mt-bench-101": _compass("multiround.mtbench101_judge", "mtbench101_datasets"),
-    "arena-hard": _compass("arena_hard.arena_hard_compare", "arenahard_datasets"),
+    "mt-bench": _compass(
+        "multiround.mtbench_single_judge_diff_temp",
+        "mtbench_datasets",
+        ["mtbench_0.0", "mtbench_0.1", "mtbench_0.7"],
+        as_asked=True,
+    ),
+    "mt-bench-101": _compass("multiround.mtbench101_judge", "mtbench101_datasets", ["mtbench101"]),
+    "arena-hard": _compass("arena_hard.arena_hard_compare", "arenahard_datasets", ["arenahard"]),
 }

@@ -243,23 +243,25 @@ def test_what_opencompass_has_not_judged_is_an_error(tmp_path):
 
     def checked() -> tuple[int, str]:
         done = subprocess.run(
-            [sys.executable, checker, tmp_path / "results"], capture_output=True, text=True, check=False
+            [sys.executable, checker, tmp_path / "results", "mtbench_0.1"], capture_output=True, text=True, check=False
         )
         return done.returncode, done.stderr
 
     run_folder.mkdir(parents=True)
-    assert checked() == (1, "there are no answers\n")
+    assert checked() == (1, "mtbench_0.1: no answers\n")
     for folder, count in (("predictions/m", 3), ("results/m_judged-by--judge", 2)):
         (run_folder / folder).mkdir(parents=True)
-        (run_folder / folder / "mtbench.json").write_text(json.dumps({str(i): {} for i in range(count)}))
-    assert checked() == (1, "mtbench.json: 2 of 3 judgements\n")
-    shutil.copy(run_folder / "predictions/m/mtbench.json", run_folder / "results/m_judged-by--judge/mtbench.json")
+        (run_folder / folder / "mtbench_0.1.json").write_text(json.dumps({str(i): {} for i in range(count)}))
+    assert checked() == (1, "mtbench_0.1: 2 of 3 judgements\n")
+    shutil.copy(
+        run_folder / "predictions/m/mtbench_0.1.json", run_folder / "results/m_judged-by--judge/mtbench_0.1.json"
+    )
     assert checked() == (0, "")
     # Against the answers of another model, each is judged in both orders.
     (run_folder / "results/m_judged-by--judge").rename(run_folder / "results/gpt4-0314_m_judged-by--judge")
-    assert checked() == (1, "mtbench.json: 3 of 6 judgements\n")
+    assert checked() == (1, "mtbench_0.1: 3 of 6 judgements\n")
     both = json.dumps({str(number): {} for number in range(6)})
-    (run_folder / "results/gpt4-0314_m_judged-by--judge/mtbench.json").write_text(both)
+    (run_folder / "results/gpt4-0314_m_judged-by--judge/mtbench_0.1.json").write_text(both)
     assert checked() == (0, "")
 
 

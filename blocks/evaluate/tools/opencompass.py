@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blocks.evaluate.targets import Settings, Target
@@ -15,12 +15,15 @@ OVERALL = ("average", "total", "score")
 """What its summaries call the score of MT-Bench-101, MT-Bench and Arena-Hard."""
 
 
-def writer(module: str, datasets: str, as_asked: bool = False) -> Callable[[Target, Settings], Written]:
+def writer(
+    module: str, datasets: str, names: Sequence[str], as_asked: bool = False
+) -> Callable[[Target, Settings], Written]:
     """What writes one of its benchmarks.
 
     Args:
         module: its configuration of the data, below `opencompass.configs.datasets.subjective`.
-        datasets: what that calls its data sets.
+        datasets: what that calls its list of data sets.
+        names: of the sets in it.
         as_asked: with the temperature that the benchmark asks for each question; 0 otherwise.
     """
 
@@ -36,7 +39,7 @@ def writer(module: str, datasets: str, as_asked: bool = False) -> Callable[[Targ
             # With what an interrupted run has answered and judged.
             f"opencompass config.py -w {RESULTS} -r latest",
             # It summarises what there is, and ends well, when a part has failed.
-            f"python {quoted(str(THEIRS / 'opencompass_check.py'))} {RESULTS}",
+            quoted("python", str(THEIRS / "opencompass_check.py"), RESULTS, *names),
         ]
         return {"config.py": config}, lines
 
