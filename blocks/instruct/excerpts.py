@@ -66,7 +66,7 @@ class Expanded:
 
     @property
     def grounded(self) -> float:
-        """Share of the text's characters that were copied, 0 to 1; the paper keeps answers from 0.80 on (2.4)."""
+        """Share of the text's characters that were copied, 0 to 1; the paper keeps answers from 0.80 on."""
         return sum(one.end - one.start for one in self.copied) / len(self.text) if self.text else 0.0
 
 

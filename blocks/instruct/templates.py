@@ -2,7 +2,7 @@
 
     What are the symptoms of <fi>name of a disease</fi> in <fi>group of patients</fi>?
 
-The form is FineInstructions' (arXiv 2601.22146, section 3.1). What a template has to fulfil is ours: the paper does not
+The form is FineInstructions' (arXiv 2601.22146). What a template has to fulfil is ours: the paper does not
 say what was rejected.
 """
 
@@ -40,7 +40,7 @@ class Template:
 
     @property
     def complexity(self) -> int:
-        """The number of variables, by which templates are sampled (section 3.2)."""
+        """The number of variables, by which the paper samples templates."""
         return len(self.variables)
 
     @cached_property
