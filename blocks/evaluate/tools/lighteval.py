@@ -12,7 +12,7 @@ import yaml
 from blocks.evaluate.targets import Settings, Target
 from blocks.evaluate.tools.common import RESULTS, THEIRS, Written, newest_json, quoted
 
-INSTALL = "'lighteval[litellm,extended_tasks]==0.13.0' 'huggingface_hub<2' 'xxhash<4' 'litellm<1.80'"
+INSTALL = "'lighteval[litellm]==0.13.0' langdetect 'huggingface_hub<2' 'xxhash<4' 'litellm<1.80'"
 """With releases of its time: with huggingface_hub 2 it knows no task, with xxhash 4 it saves nothing, with a newer
 litellm no request succeeds."""
 
