@@ -42,7 +42,7 @@ def ablation(
     output: Annotated[Path, typer.Option(help="Folder; each training gets one in it.")],
     baseline: Annotated[
         list[str], typer.Option(help="NAME=FOLDER, or NAME=FOLDER:FORMAT: an arm of these tokens alone; repeatable.")
-    ] = [],  # noqa: B006
+    ] = [],  # noqa: B006 - typer copies it, and shows it in --help
     gpus_per_node: Annotated[int, typer.Option(min=1, help="Of the cluster.")] = 8,
     submit: Annotated[bool, typer.Option("--submit", help="Submit those that were not submitted yet.")] = False,
     sbatch: Annotated[str, typer.Option(help="Options of sbatch, such as '--partition gpu --time 1-0'.")] = "",

@@ -40,7 +40,7 @@ def write(
         typer.Argument(help="Trainings of pretrain.py (each checkpoint), models, folders of models by step, Hub ids."),
     ],
     output: Annotated[Path, typer.Option(help="Folder; each model and suite gets one in it.")],
-    suite: Annotated[list[str], typer.Option(help=f"May be repeated: {', '.join(SUITES)}.")] = ["finephrase"],  # noqa: B006
+    suite: Annotated[list[str], typer.Option(help=f"May be repeated: {', '.join(SUITES)}.")] = ["finephrase"],  # noqa: B006 - typer copies it
     url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint that serves MODELS by name.")] = None,
     judge: Annotated[str | None, typer.Option(help="Name of the judge. Its key is in JUDGE_API_KEY.")] = None,
     judge_url: Annotated[str, typer.Option(help="Its endpoint.")] = "https://api.openai.com/v1",

@@ -99,9 +99,12 @@ def find_targets(model: str, url: str | None) -> list[Target]:
         step = _step(path)
         return [Target(path.parent.name if step is not None else path.name, FINAL if step is None else step, str(path))]
     if (path / "config.yaml").exists():
-        told = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-        checkpoints = Path(told["checkpoints"]["checkpoints_path"])
-        tokenizer = told["tokenizer"]["tokenizer_name_or_path"]
+        try:
+            told = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            checkpoints = Path(told["checkpoints"]["checkpoints_path"])
+            tokenizer = told["tokenizer"]["tokenizer_name_or_path"]
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise RunError(f"{path}/config.yaml is no configuration of nanotron: {error}") from error
         found = _steps(checkpoints, "model_config.json")
         if told.get("s3_upload"):
             raise RunError(

@@ -20,6 +20,7 @@ from tests.evaluate.small_datasets import write_datasets
 BIN = ROOT / ".venv-lighteval" / "bin"
 TINY = ROOT / "demo" / "finemill-tiny"
 
+# It wants releases of its own and 2 GB with torch; `make test-all` installs it, and there a skip is a failure.
 pytestmark = pytest.mark.skipif(not (BIN / "lighteval").exists(), reason="lighteval is not installed: make lighteval")
 
 PROBABILITIES = """

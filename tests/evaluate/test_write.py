@@ -122,6 +122,7 @@ def test_what_a_name_stands_for(tmp_path):
         (lambda path: path / "nothing", "no such folder"),
         (lambda path: path, "neither a model"),
         (lambda path: training(path / "run"), "there is no checkpoint in"),
+        (lambda path: training(path / "run", tokenizer=None), "is no configuration of nanotron"),
         (lambda path: training(path / "run", 5, s3_upload={"upload_s3_path": "s3://b/run"}), "moved to s3://b/run"),
     ],
 )

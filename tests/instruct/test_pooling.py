@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make cpu")
 
-from blocks.instruct.pooling import gaussian_pool, gaussian_weights  # noqa: E402
+from blocks.instruct.pooling import gaussian_pool, gaussian_weights  # noqa: E402 - it imports torch
 
 
 def reference(tokens: np.ndarray, chunks: int, sigma: float, alpha: float) -> np.ndarray:
