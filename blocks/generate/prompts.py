@@ -22,6 +22,9 @@ Layout = Literal["instruction-first", "document-first"]
 PLACEHOLDER = "[[DOCUMENT]]"
 PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
 
+NOT_FORMATS = ("instruct", "judge")
+"""Families that make no samples of documents: other pipelines load them."""
+
 # A prompt's name becomes the name of a folder of shards and a part of sample ids.
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 """Names of prompts and rubrics: they become names of files, folders and checks."""
@@ -155,8 +158,7 @@ def known_prompts() -> list[Prompt]:
 
 
 def _files(name: str) -> list[Path]:
-    # The judge's rubrics have a loader of their own.
-    return sorted(path for path in PROMPTS.glob(f"*/{name}.md") if path.parent.name != "judge")
+    return sorted(path for path in PROMPTS.glob(f"*/{name}.md") if path.parent.name not in NOT_FORMATS)
 
 
 def _find(name_or_path: str) -> Path:
