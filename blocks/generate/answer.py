@@ -45,12 +45,16 @@ def _count(usage: Mapping[str, Any], name: str) -> int | None:
 
 
 def parse_answer(content: bytes) -> Answer:
-    """Read a chat completion or completion.
+    """Read a chat completion, a completion, or what a moderation endpoint says: the categories it flags, or nothing.
 
     Raises:
         ValueError, KeyError, IndexError, TypeError, AttributeError: it is not one.
     """
     body = orjson.loads(content)
+    if "choices" not in body and body.get("results"):
+        [result] = body["results"]
+        flagged = [name for name, found in result.get("categories", {}).items() if found]
+        return Answer((", ".join(sorted(flagged)) or "flagged") if result["flagged"] else "")
     choice = body["choices"][0]
     usage, finish_reason = body.get("usage"), choice.get("finish_reason")
     if "message" in choice:

@@ -93,7 +93,7 @@ class Client:
         await self._session.close()
 
     async def ask(self, path: str, body: bytes, queued: Callable[[], None] = lambda: None) -> Answer:
-        """Send `body` to `path` (`chat/completions` or `completions`) until there is an answer.
+        """Send `body` to `path` (`chat/completions`, `completions` or `moderations`) until there is an answer.
 
         Args:
             path: below the endpoint's URL.

@@ -44,10 +44,14 @@ T = TypeVar("T")
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 """`generate` as a rollout sees it: a request body without `model` in, an answer out. A body with `messages` goes to
-`chat/completions`, one with `prompt` to `completions`. Raises `RequestRefused` and `RequestFailed`."""
+`chat/completions`, one with `prompt` to `completions`, one with `input` to
+`moderations`. Raises `RequestRefused` and `RequestFailed`."""
 
 Outcome = list[Document | Refusal] | Refusal
 """What became of a document: what its rollout returned, or why there is nothing."""
+
+PATHS = {"messages": "chat/completions", "prompt": "completions", "input": "moderations"}
+"""Where a request goes, by the field that it has."""
 
 OTHER_FILES = 256
 """Files that a process may have open besides one connection per request."""
@@ -253,7 +257,7 @@ class _Request:
             parts = f"{self._step.seed}\0{self._document.id}".encode() + asked_before + digest
             body["seed"] = xxhash.xxh3_64_intdigest(parts) & 0x7FFFFFFF
             payload = orjson.dumps(body)
-        path = "chat/completions" if "messages" in body else "completions"
+        path = next((path for field, path in PATHS.items() if field in body), "completions")
         if self._chunk is None:
             return await self._ask(path, payload)
         key = xxhash.xxh3_128_digest(self._document.metadata[LINEAGE].encode() + asked_before + payload)

@@ -68,6 +68,20 @@ class Model:
         """Open requests per worker when nobody says: 2,048 for each vLLM, as many as it runs at a time, else 64."""
         return max(64, 2048 * len(at.urls) // workers) if isinstance(self.server, VLLM) else 64
 
+    def fingerprint(self, server_options: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the model shapes its answers.
+
+        Args:
+            server_options: as they were given.
+        """
+        return {
+            "model": self.name,
+            "model_revision": self.revision,
+            "tokenizer": self.tokenizer_id,
+            "context": self.context,
+            "server_options": {name: value for name, value in server_options.items() if name not in SPEED_ONLY},
+        }
+
     @contextmanager
     def running(self, state: Path) -> Iterator[tuple[Endpoint, Callable[[], Exception | None] | None]]:
         """The endpoint, with a function that tells when its server cannot be kept alive.
