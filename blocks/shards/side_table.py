@@ -31,6 +31,7 @@ class SideTable:
 
     def __init__(self, folder: RunFolder, columns: Sequence[str]) -> None:
         self.folder, self.columns = folder, tuple(columns)
+        self._wanted = self.columns
         self._latest: tuple[str, dict[str, Mapping[str, Any]]] = ("", {})  # many units share a file
 
     def check(self, files: Sequence[InputFile]) -> str:
@@ -91,21 +92,25 @@ class SideTable:
 
     def _load(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
         rows: dict[str, Mapping[str, Any]] = {}
+        for row in self._rows(file):
+            name = row.pop("id")
+            if name in rows:
+                raise RunError(
+                    f"two rows of {file.url} have the id {name!r}: what {self.folder.output} says cannot be joined to "
+                    f"them"
+                )
+            rows[name] = row
+        return rows
+
+    def _rows(self, file: InputFile) -> Iterator[dict[str, Any]]:
+        """What the run has written about a file."""
         for chunk in self._chunks.get(file.url, ()):
             for shard in load_commit(commit_path(self.folder, chunk)).files:
                 if shard.path.startswith("shards/"):
-                    for row in self._read(f"{self.folder.output}/{shard.path}"):
-                        name = row.pop("id")
-                        if name in rows:
-                            raise RunError(
-                                f"two rows of {file.url} have the id {name!r}: what {self.folder.output} says cannot "
-                                f"be joined to them"
-                            )
-                        rows[name] = row
-        return rows
+                    yield from self._read(f"{self.folder.output}/{shard.path}")
 
     def _read(self, path: str) -> Iterator[dict[str, Any]]:
-        wanted = ["id", *self.columns]
+        wanted = ["id", *self._wanted]
         with fsspec.open(path, "rb") as stream:
             if path.endswith(".parquet"):
                 yield from pq.read_table(stream, columns=wanted).to_pylist()
@@ -113,3 +118,24 @@ class SideTable:
                 for line in stream:
                     row = orjson.loads(line)
                     yield {name: row[name] for name in wanted}
+
+
+class GroupedTable(SideTable):
+    """A table with any number of rows about one row of the input: they are joined to it as one list.
+
+    Args:
+        folder: the run that made the table.
+        columns: which of its columns, beside the id.
+        key: the column with the id of the row that they are about.
+        name: of the list.
+    """
+
+    def __init__(self, folder: RunFolder, columns: Sequence[str], key: str, name: str) -> None:
+        super().__init__(folder, [name])
+        self._wanted, self._key, self._name = tuple(columns), key, name
+
+    def _load(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
+        groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for row in self._rows(file):
+            groups.setdefault(row[self._key], {self._name: []})[self._name].append(row)
+        return dict(groups)

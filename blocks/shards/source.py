@@ -96,6 +96,23 @@ def dataset_name(source: str) -> str:
     return source if "://" in source else Path(source).name
 
 
+def shards_of(source: str, format: str = "*") -> str:
+    """The shards of a run folder, as an input; anything else is an input already.
+
+    Args:
+        source: a run folder, local or remote, or an input.
+        format: which of its shards.
+
+    Raises:
+        RunError: the path cannot be opened.
+    """
+    try:
+        fs, path = url_to_fs(source)
+    except (ImportError, ValueError) as error:
+        raise RunError(f"cannot open --input {source}: {error}") from error
+    return f"{source.rstrip('/')}/shards/{format}/*" if fs.exists(f"{path}/run.yaml") else source
+
+
 def list_files(source: str) -> list[InputFile]:
     """The files of an input (a file, a folder or a glob), sorted by name.
 

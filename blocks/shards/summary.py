@@ -20,6 +20,16 @@ from blocks.shards.plan import Unit
 from blocks.shards.run import RunRecord
 from blocks.shards.tally import Tally
 
+NAMED = (
+    "requests",
+    "prompt_tokens",
+    "completion_tokens",
+    "special_tokens_broken_up",
+    "pii_replaced",
+    "judge_input_cut",
+)
+"""Numbers of a tally that have a place of their own in the summary."""
+
 
 def log_launch(folder: RunFolder) -> None:
     """Note that a launch begins now."""
@@ -35,8 +45,9 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
     Returns:
         `read`, `done`, `written` (by format), `rejected` and `failed` (by reason, documents and samples together),
         `prompt_tokens`, `completion_tokens`, `seconds` (wall clock from each launch to its last commit), `complete`,
-        `alarms` (see `find_alarms`), `spared` (requests that routing did not make, by format and reason), `checks` (by
-        measure), `diversity` (by format), and both balances in full under `documents` and `samples`.
+        `alarms` (see `find_alarms`), `counts` (further numbers, by what a step calls them), `spared` (requests that
+        routing did not make, by format and reason), `checks` (by measure), `diversity` (by format), and both balances
+        in full under `documents` and `samples`.
 
     Raises:
         RunError: a balance does not hold.
@@ -113,6 +124,7 @@ class Totals:
             "chunks": self.chunks,
             "alarms": [],
             "spared": _spared(total.numbers),
+            "counts": {name: count for name, count in sorted(total.numbers.items()) if _is_further(name)},
             "checks": _checks(total.numbers),
             "diversity": {name: found.as_dict() for name, found in sorted(self._diversity.items())},
             "documents": documents,
@@ -120,6 +132,11 @@ class Totals:
         }
         summary["alarms"] = find_alarms(summary)
         return summary
+
+
+def _is_further(name: str) -> bool:
+    """Whether a number is none of those that have a place of their own; with a slash it has."""
+    return "/" not in name and name not in NAMED
 
 
 def _launches(folder: RunFolder) -> list[float]:
