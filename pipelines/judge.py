@@ -86,10 +86,7 @@ def judge(
     max_in_flight: arguments.MaxInFlight = None,
     max_failure_rate: arguments.MaxFailureRate = 0.05,
     request_timeout: arguments.RequestTimeout = 1800.0,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print one request and the plan; start nothing.", rich_help_panel=arguments.RUN),
-    ] = False,
+    dry_run: arguments.DryRun = False,
     retry_failed: arguments.RetryFailed = False,
     cluster: arguments.ClusterProfile = None,
     after: arguments.After = None,

@@ -28,6 +28,7 @@ from typing import Any
 
 import xxhash
 from aiohttp import web
+from instructor import instruct
 from writer import write
 
 SAYINGS = {
@@ -53,7 +54,8 @@ def judge(prompt: str) -> str:
     """An answer in the Flow Judge format; the score, 1 to 3, depends on what is judged."""
     output = prompt.partition("<output>")[2].partition("</output>")[0]
     scripted = re.search(r"MOCK-SCORE-(\w+)", output)
-    score = scripted[1] if scripted else str(1 + xxhash.xxh3_64_intdigest(output.encode()) % 3)
+    levels = 5 if "- Score 5" in prompt and "<instruction>" in prompt else 3
+    score = scripted[1] if scripted else str(1 + xxhash.xxh3_64_intdigest(output.encode()) % levels)
     quoted = " It names 203.0.114.7." if "203.0.114.7" in output else ""
     feedback = f"<feedback>\nIt has {len(output.split())} words.{quoted}\n</feedback>"
     return feedback if score == "none" else f"{feedback}\n<score>\n{score}\n</score>"
@@ -66,7 +68,7 @@ class Mock:
         self.seen: set[str] = set()
         self.quote_key = False
         self.mended = Path("never")
-        self.writes = False
+        self.writes = self.instructs = False
 
     def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
         if self.log:
@@ -123,7 +125,9 @@ class Mock:
             return response
         saying = re.search(r"MOCK-SAY-(\w+)", prompt)
         reason, said = "stop", {}
-        if self.writes:
+        if self.instructs and (answered := instruct(prompt)):
+            text, said = answered.text, {"kind": answered.kind}
+        elif self.writes:
             text, reason, name, fault = write(prompt)
             said = {"format": name, "fault": fault}
         elif "<scoring_rubric>" in prompt:
@@ -153,11 +157,13 @@ def main() -> None:
     parser.add_argument("--prefix", default="/v1")
     parser.add_argument("--quote-key", action="store_true", help="refuse completions, quoting the key")
     parser.add_argument("--writes", action="store_true", help="write whole answers to documents of tests/writer.py")
+    parser.add_argument("--instructs", action="store_true", help="answer FineInstructions as tests/instructor.py does")
     parser.add_argument("--mended", type=Path, default=Path("never"), help="file that ends MOCK-BROKEN")
     options = parser.parse_args()
 
     async def serve() -> None:
         mock = Mock(options.log, options.latency, options.models.split(","), options.key, options.prefix)
+        mock.instructs = options.instructs
         mock.quote_key, mock.writes, mock.mended = options.quote_key, options.writes, options.mended
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)

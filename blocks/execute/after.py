@@ -7,7 +7,6 @@ does nothing but call the same command again.
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from blocks.execute.cluster import active_arrays, load_cluster, next_submission, sbatch
+from blocks.execute.cluster import active_arrays, load_cluster, next_submission, sbatch, this_command
 from blocks.shards.commit import pending_units
 from blocks.shards.folder import RunError, RunFolder, write_atomically
 from blocks.shards.plan import load_plan
@@ -58,7 +57,7 @@ def waits_for(before: str | None, options: Mapping[str, Any], console: Console) 
     asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None and name != "config"}
     asked["cluster"] = str(Path(options["cluster"]).resolve())
     write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
-    command = [cluster.python, str(Path(sys.argv[0]).resolve()), "--config", str(here / "options.yaml")]
+    command = [cluster.python, *this_command(), "--config", str(here / "options.yaml")]
     named = cluster.bookkeeping_options(here, arrays)
     job = sbatch(cluster, here, named, [shlex.join(command)], str(options.get("api_key_env")))
     console.print(f"submitted job {job}, which waits for {', '.join(arrays)} and then submits this", highlight=False)

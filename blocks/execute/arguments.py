@@ -124,6 +124,9 @@ RetryFailed = Annotated[
         "--retry-failed", help="Ask again about what failed in a complete run, such as time-outs.", rich_help_panel=RUN
     ),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print one request and the plan; start nothing.", rich_help_panel=RUN)
+]
 ClusterProfile = Annotated[
     Path | None,
     typer.Option(help="Profile of a Slurm cluster to submit the run to, see slurm/README.md.", rich_help_panel=RUN),

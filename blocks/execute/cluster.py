@@ -215,23 +215,29 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
     asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
     for name in ("cluster", "config", "after", "retry-failed"):  # what is done here and now
         asked.pop(name, None)
-    script = str(Path(sys.argv[0]).resolve())
+    script = this_command()
     if cluster.preflight:
         check_disks([folder.state, *([Path(folder.output)] if Path(folder.output).is_dir() else [])])
-        try_out(["bash", "-ec", f'{cluster.setup}\nexec "$@"', "trial", cluster.python, script], asked, model)
+        try_out(["bash", "-ec", f'{cluster.setup}\nexec "$@"', "trial", cluster.python, *script], asked, model)
     here = next_submission(folder.state / "launches")
     write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
     # `exec`: the signal goes to the batch shell, which is then the launch itself.
     lines = [f"export {JOB}={shlex.quote(str(here))}", f"export {DRAIN}={cluster.warning - STOPPING}"]
     if cluster.scratch is not None:
         lines.append(f'export {SCRATCH}="{cluster.scratch}"')  # it may hold variables of the node
-    lines.append(shlex.join(["exec", cluster.python, script, "--config", str(here / "options.yaml")]))
+    lines.append(shlex.join(["exec", cluster.python, *script, "--config", str(here / "options.yaml")]))
     named = cluster.options(f"finemill-{Path(folder.output).name}", here, jobs)
     job = sbatch(cluster, here, named, lines, str(options.get("api_key_env")))
     profile = str(Path(options["cluster"]).resolve())
     told = {"id": job, "jobs": jobs, "script": script, "cluster": profile, "rate": cluster.rate}
     write_atomically(here / "job.json", orjson.dumps(told))
     return job
+
+
+def this_command() -> list[str]:
+    """The script that runs, and which of its commands where it has several."""
+    named = [word for word in sys.argv[1:2] if not word.startswith("-")]
+    return [str(Path(sys.argv[0]).resolve()), *named]
 
 
 def _need(program: str) -> None:
@@ -349,7 +355,7 @@ def submit_again(folder: RunFolder, *options: str) -> int:
         raise RunError(f"{folder.output} was never submitted: start its pipeline with --cluster")
     told = orjson.loads(done[-1].read_bytes())
     same = ["--config", str(done[-1].with_name("options.yaml")), "--cluster", told["cluster"]]
-    return subprocess.run([sys.executable, told["script"], *same, *options], check=False).returncode
+    return subprocess.run([sys.executable, *told["script"], *same, *options], check=False).returncode
 
 
 def requeue() -> bool:

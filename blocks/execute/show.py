@@ -88,6 +88,8 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
         table.add_row("samples with addresses replaced", f"{replaced:,}")
     if broken := summary["special_tokens_broken_up"]:
         table.add_row("special tokens broken up", f"{broken:,}")
+    for name, count in summary["counts"].items():
+        table.add_row(name.replace("_", " "), f"{count:,}")
     if summary["requests"]:
         table.add_row("prompt tokens", f"{summary['prompt_tokens']:,}")
         table.add_row("completion tokens", f"{summary['completion_tokens']:,}")

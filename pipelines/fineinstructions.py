@@ -1,0 +1,33 @@
+"""FineInstructions: real queries and documents to judged, grounded instruction–answer pairs (arXiv 2601.22146).
+
+    python pipelines/fineinstructions.py templates --input queries.jsonl.gz --output runs/fi/templates
+    python pipelines/fineinstructions.py index --input runs/fi/templates --output runs/fi/index
+    python pipelines/fineinstructions.py match --input documents.parquet --bank runs/fi/index --output runs/fi/match
+    python pipelines/fineinstructions.py pairs --input runs/fi/match --output runs/fi/pairs --judge relevance
+    python pipelines/fineinstructions.py budget --input runs/fi/pairs --output runs/fi/budget --tokenizer …
+
+Each stage is a run of its own: kill it at any moment and start the same command again.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from pipelines.instruct.budget import budget
+from pipelines.instruct.index import index
+from pipelines.instruct.match import match
+from pipelines.instruct.pairs import pairs
+from pipelines.instruct.report import calibrate, report
+from pipelines.instruct.templates import templates
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    no_args_is_help=True,
+    help="From queries and documents to grounded pairs of instruction and answer, in stages.",
+)
+for stage in (templates, index, match, pairs, budget, calibrate, report):
+    app.command(no_args_is_help=True)(stage)
+
+if __name__ == "__main__":
+    app()
