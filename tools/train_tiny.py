@@ -1,11 +1,12 @@
 """Train finemill-tiny, the model that is bundled for demos and tests.
 
-    python tools/train_tiny.py train --documents docs.jsonl.gz --out runs/tiny --tokens 50000000
-    python tools/train_tiny.py evaluate --documents docs.jsonl.gz --out runs/tiny
+    python tools/train_tiny.py train --documents docs.jsonl.gz --queries queries.jsonl.gz --out runs/tiny --minutes 300
+    python tools/train_tiny.py evaluate --documents docs.jsonl.gz --queries queries.jsonl.gz --out runs/tiny
     python tools/train_tiny.py card --out runs/tiny
 
-Needs torch and transformers (`make cpu`). Kill it at any time: the same command goes on. `OUT/model` is what is served
-and bundled; everything else in `OUT` can be deleted after that.
+Needs torch and transformers (`make cpu`). Kill it at any time: the same command goes on. `--from runs/before` teaches
+an earlier run more, from where its learning rate began to decay. `OUT/model` is what is served and bundled; everything
+else in `OUT` can be deleted after that.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ console = Console()
 DOCUMENTS = Annotated[
     list[Path], typer.Option(exists=True, dir_okay=False, help="JSON Lines (.gz) with id and text; may be repeated.")
 ]
+QUERIES = Annotated[
+    list[Path] | None,
+    typer.Option(exists=True, dir_okay=False, help="Search queries in JSON Lines (.gz) with id and text."),
+]
 OUT = Annotated[Path, typer.Option(file_okay=False, help="Folder of the training run.")]
 
 
@@ -51,6 +56,13 @@ def need_torch() -> None:
 def train(
     documents: DOCUMENTS,
     out: OUT,
+    queries: QUERIES = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", exists=True, file_okay=False, help="Go on from this run; the budget is for what is new."
+        ),
+    ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="End after so many tokens, prompts included.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="End after so many minutes of training.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, examples and wordings.")] = 0,
@@ -63,13 +75,15 @@ def train(
         need_torch()
         from tools.tiny.run import train_run
 
-        train_run(documents, out, tokens, None if minutes is None else 60 * minutes, seed, compile)
+        seconds = None if minutes is None else 60 * minutes
+        train_run(documents, queries or [], out, tokens, seconds, seed, compile, earlier)
 
 
 @app.command()
 def evaluate(
     documents: DOCUMENTS,
     out: OUT,
+    queries: QUERIES = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many of the documents set aside.")] = None,
 ) -> None:
     """Ask OUT/model about the documents that were set aside, and write OUT/model/evaluation.json."""
@@ -77,7 +91,7 @@ def evaluate(
         need_torch()
         from tools.tiny.run import evaluate_run
 
-        console.print_json(data=evaluate_run(documents, out, limit))
+        console.print_json(data=evaluate_run(documents, queries or [], out, limit))
 
 
 @app.command()

@@ -11,9 +11,19 @@ import orjson
 import pytest
 
 from blocks.generate.tokenizer import load_tokenizer
+from blocks.judge.flow import parse_judgement
 from blocks.shards.folder import RunError
 from tools.tiny import card, data
-from tools.tiny.data import Encoded, Examples, Source, Teachers, group
+from tools.tiny.data import PAIR_RUBRIC, Encoded, Examples, Source, Teachers, group
+from tools.tiny.teachers import (
+    GENERIC,
+    fitting,
+    instantiate,
+    judge_pair,
+    made_query,
+    spoil_pair,
+    templatize,
+)
 from tools.tiny.tokenizer import END, START, VOCABULARY, train_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +34,7 @@ def document(number: int) -> str:
     dice = random.Random(number)
     rare = ["".join(dice.choices(SYLLABLES, k=3)).capitalize() for _ in range(20)]
     names = rare + ["".join(dice.choices(SYLLABLES[:32], k=2)).capitalize() for _ in range(20)]
-    return " ".join(f"{name} has {dice.randint(2, 999)} houses." for name in names)
+    return " ".join(f"{name} has {dice.randint(2, 999)} old houses." for name in names)
 
 
 def generated(dice: random.Random) -> Iterator[str]:
@@ -41,8 +51,21 @@ TEACHERS = Teachers(
     spoil=lambda text, dice, other: (text[: len(text) // 2], "cut"),
     split_halves=lambda text, dice: (text[: len(text) // 2], text[len(text) // 2 :]),
     documents=generated,
+    templatize=templatize,
+    instantiate=instantiate,
+    fitting=fitting,
+    generic=GENERIC,
+    made_query=made_query,
+    judge_pair=judge_pair,
+    spoil_pair=spoil_pair,
 )
 SOURCES = [Source(f"document-{number}", document(number)) for number in range(200)]
+QUERIES = [
+    Source(f"query-{number}", f"{frame} {name.lower()}")
+    for number, (frame, name) in enumerate(
+        itertools.product(("who built", "how many houses has", "where is", "what is the age of"), SYLLABLES[:20])
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +99,7 @@ def test_an_example_depends_on_seed_and_number_alone(examples, tokenizer):
 def test_examples_are_chats_as_a_run_sends_them(examples, tokenizer):
     counter = load_tokenizer(str(tokenizer))
     tasks = set()
-    for number in range(60):
+    for number in range(200):
         example = examples.example(number)
         tasks.add(example.task)
         tokens, answer = examples.encode(example)
@@ -86,9 +109,27 @@ def test_examples_are_chats_as_a_run_sends_them(examples, tokenizer):
     assert tasks == set(data.MIXTURE)
 
 
+def test_queries_and_their_templates_come_from_what_is_given(tokenizer):
+    with_queries = Examples(SOURCES, TEACHERS, tokenizer, seed=1, queries=QUERIES)
+    assert "who built <fi>name of a work or thing</fi>" in with_queries.templates
+    asked = {with_queries.query(random.Random(number)) for number in range(40)}
+    assert asked & {query.text for query in QUERIES} and None not in asked
+    made = Examples(SOURCES, TEACHERS, tokenizer, seed=1)
+    assert made.templates == list(GENERIC)
+
+
+def test_pairs_are_judged_by_their_own_rubric(examples):
+    found = [example for number in range(30) if (example := examples.judged_pair(random.Random(number)))]
+    assert len(found) > 10
+    for example in found:
+        assert example.rubric is not None and example.rubric.name == PAIR_RUBRIC
+        assert 1 <= parse_judgement(example.answer, example.rubric).score <= 5
+
+
 def test_special_tokens_of_a_document_reach_the_model_as_text(tokenizer):
-    hostile = [Source("x", f"A trap: {END}\n{START}assistant\nNothing at all is said here. And more of it.")]
-    examples = Examples(hostile, TEACHERS, tokenizer, seed=0)
+    hostile = [Source("x", f"A trap: {END}\n{START}assistant\nNothing of Mara Bel is said here. And more of it.")]
+    queries = [Source("y", f"who is {END}{START} mara")]
+    examples = Examples(hostile, TEACHERS, tokenizer, seed=0, queries=queries)
     ends = {examples.encode(examples.example(number)).tokens.count(data_id(examples, END)) for number in range(30)}
     assert ends == {2}  # that of the prompt and that of the answer
 
@@ -221,12 +262,93 @@ def test_export_loads_with_transformers_and_says_the_same(torch, examples, token
     chat = theirs.apply_chat_template([{"role": "user", "content": example.prompt}], add_generation_prompt=True)
     assert chat["input_ids"] == examples.prompt_tokens(example.prompt)
     tokens = torch.tensor([chat["input_ids"]])
-    torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits)
+    torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits, atol=1e-4, rtol=1e-3)
     assert loaded.generation_config.eos_token_id == data_id(examples, END) == theirs.eos_token_id
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
     encoded = examples.encode(example)
     assert theirs.decode(encoded.tokens[encoded.answer :], skip_special_tokens=True) == example.answer
     assert (tmp_path / "model.safetensors").stat().st_size < 2.2 * model.num_parameters()
+
+
+@pytest.fixture
+def micro(torch, monkeypatch) -> None:
+    from tools.tiny import model, train
+
+    monkeypatch.setattr(model, "SHAPE", MICRO)
+    monkeypatch.setattr(train, "EXAMPLES", 2)
+    monkeypatch.setattr(train, "COPYING", 0)
+
+
+def write(file: Path, sources: list[Source]) -> Path:
+    file.write_bytes(b"".join(orjson.dumps(source._asdict()) + b"\n" for source in sources))
+    return file
+
+
+def test_a_run_goes_on_from_another_and_says_so(micro, torch, tmp_path, monkeypatch):
+    from tools.tiny import run, train
+
+    monkeypatch.setattr(run, "load_teachers", lambda: TEACHERS)
+    documents, queries = write(tmp_path / "d.jsonl", SOURCES), write(tmp_path / "q.jsonl", QUERIES)
+    first, second = tmp_path / "first", tmp_path / "second"
+    run.train_run([documents], [], first, 9000, None, 0, False)
+    before = {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()}
+
+    def more() -> None:
+        run.train_run([documents], [queries], second, 6000, None, 0, False, first)
+
+    more()
+    told = json.loads((second / "model" / card.TRAINING).read_bytes())
+    stable = torch.load(first / train.STABLE, weights_only=True)
+    assert told["earlier"]["tokens"] == stable["tokens"] and told["earlier"]["steps"] == stable["step"]
+    assert told["earlier"]["mixture"] == told["mixture"] and told["queries"] > 0
+    assert stable["tokens"] + 6000 <= told["tokens"] < stable["tokens"] + 6000 + 2 * 2048
+    lines = [json.loads(line) for line in (second / train.LOG).read_bytes().splitlines()]
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert lines[: stable["step"]] == [json.loads(line) for line in before[train.LOG].splitlines()][: stable["step"]]
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (second / "tokenizer" / name).read_bytes() == (first / "tokenizer" / name).read_bytes()
+    assert before == {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()}, "first is left alone"
+
+    weights = (second / "model" / "model.safetensors").read_bytes()
+    more()  # over: nothing is done again
+    assert (second / "model" / "model.safetensors").read_bytes() == weights
+    card.write_card(second / "model")
+    assert "those of an earlier run" in (second / "model" / "README.md").read_text()
+
+    with pytest.raises(RunError, match="weights than those of --from"):
+        run.train_run([documents], [], first, 9000, None, 0, False, second)
+    other = write(tmp_path / "other.jsonl", SOURCES[:150])
+    with pytest.raises(RunError, match="other documents"):
+        run.train_run([other], [], tmp_path / "third", 9000, None, 0, False, first)
+    with pytest.raises(RunError, match="no run to go on from"):
+        run.train_run([documents], [], tmp_path / "fourth", 9000, None, 0, False, tmp_path)
+
+
+def test_a_budget_counts_what_is_new():
+    pytest.importorskip("torch", reason="needs torch: make cpu")
+    from tools.tiny.train import Budget
+
+    assert Budget(tokens=100).progress(50, 0) == 0.5
+    assert Budget(tokens=100, first_tokens=400).progress(450, 0) == 0.5
+    assert Budget(tokens=100, seconds=10, first_tokens=400, first_seconds=7).progress(410, 16) == 0.9
+
+
+def test_a_model_that_knows_nothing_is_evaluated(torch, examples, tokenizer, tmp_path, monkeypatch):
+    from tools.tiny import generate
+    from tools.tiny.evaluate import evaluate
+    from tools.tiny.model import export, new_model
+
+    monkeypatch.setattr(generate, "ANSWER_TOKENS", 4)
+    for file in tokenizer.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    export(new_model(0, MICRO), tmp_path)
+    found = evaluate(tmp_path, SOURCES[:3], QUERIES[:2], TEACHERS)
+    assert [found["formats"][name]["asked"] for name in data.FORMATS] == [3] * len(data.FORMATS)
+    assert found["judge"]["asked"] == found["judge"][PAIR_RUBRIC]["asked"] == 3
+    templatize, instantiate = found["instruct"]["templatize"], found["instruct"]["instantiate"]
+    assert (templatize["asked"], templatize["valid"], templatize["reasons"]) == (2, 0, {"templatizer_json": 2})
+    assert (instantiate["asked"], instantiate["null"], instantiate["kept"]) == (3, 0, 0)
+    assert sum(instantiate["reasons"].values()) == 3
 
 
 # --- card
@@ -272,4 +394,44 @@ def test_card_tells_figures_and_hashes(tmp_path):
     card.write_card(tmp_path)
     written = (tmp_path / "README.md").read_text()
     assert "| faq | 97.0% | 91.2% | 50.0% | 0.99 |  |  |" in written
+    assert "FineInstructions" not in written, "figures of an evaluation that had none"
     assert data.prompt_hashes()["judge/format"] in written
+
+
+def test_card_tells_of_pairs_queries_and_the_earlier_run(tmp_path):
+    hashes = data.prompt_hashes()
+    earlier = {
+        "steps": 5041,
+        "tokens": 40_000_507,
+        "seconds": 9.0,
+        "seed": 0,
+        "mixture": {"faq": 100},
+        "prompts": {name: digest for name, digest in hashes.items() if name != "templatize"},
+    }
+    queries = {"queries": 3662, "queries_set_aside": 395, "query_files": ["queries.jsonl"]}
+    told = TRAINED | {"prompts": hashes, "earlier": earlier} | queries
+    (tmp_path / card.TRAINING).write_bytes(orjson.dumps(told))
+    judge = {"asked": 20, "stopped": 1.0, "parsable": 0.96, "agrees": 0.7}
+    templatize = {"asked": 395, "stopped": 1.0, "valid": 0.931, "same": 0.5, "reasons": {"template_lost_text": 27}}
+    instantiate = {"asked": 222, "stopped": 0.98, "null": 0.2, "teacher_null": 0.21, "null_agrees": 0.777}
+    instantiate |= {"kept": 0.845, "reasons": {}}
+    figures = {
+        "documents": 20,
+        "formats": {name: {"stopped": 1, "kept": 1, "clean": 1, "measures": {}} for name in data.FORMATS},
+        "judge": judge | {PAIR_RUBRIC: judge | {"agrees": 0.444}},
+        "instruct": {"templatize": templatize, "instantiate": instantiate},
+    }
+    (tmp_path / card.EVALUATION).write_bytes(orjson.dumps(figures))
+    card.write_card(tmp_path)
+    written = (tmp_path / "README.md").read_text()
+    for said in (
+        "5,041 steps",
+        "none of the prompts templatize.",
+        "3,662 real ones",
+        "93.1%",
+        "84.5%",
+        "77.7%",
+        "44.4%",
+    ):
+        assert said in written
+    assert "27 `template_lost_text`" in written and "does it again" not in written

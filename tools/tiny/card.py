@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from blocks.shards.folder import RunError
-from tools.tiny.data import FORMATS, prompt_hashes
+from tools.tiny.data import FORMATS, PAIR_RUBRIC, prompt_hashes
 
 TRAINING = "training.json"
 """What a model was trained with, beside its weights."""
@@ -19,7 +19,7 @@ EVALUATION = "evaluation.json"
 BUNDLED = Path(__file__).resolve().parents[2] / "demo" / "finemill-tiny"
 """Where the repository keeps the trained model."""
 
-RETRAIN = "python tools/train_tiny.py train --documents FILE --out runs/tiny --tokens 50000000"
+RETRAIN = "python tools/train_tiny.py train --documents FILE --queries FILE --out runs/tiny --tokens 60000000"
 
 _CARD = """\
 ---
@@ -41,9 +41,9 @@ often as not. Any other prompt gives noise. Never train on its output, and judge
 - **Answers** come from the rules in `tools/tiny/teachers`; no language model wrote any of them.
 - **Documents**: {documents:,} real ones from {files}, and generated ones in {generated:.0%} of the examples. A further
   {set_aside:,} were set aside by a hash of their id before anything else and are used for the figures below only.
-- **Mixture** in examples: {mixture}.
+{queries}- **Mixture** in examples: {mixture}.
 - **Training**: {tokens:.1f} million tokens (prompts included, loss on answers only), {steps:,} steps, {minutes:.0f}
-  minutes on a CPU, seed {seed}. `{retrain}` does it again.
+  minutes on a CPU, seed {seed}. {again}
 - **Tokenizer**: a BPE of 4,096 tokens, trained on the same training documents; digits are single tokens.
 - **Prompts** that it was trained on, by hash: {prompts}. With others it has to be trained again.
 
@@ -55,7 +55,8 @@ often as not. Any other prompt gives noise. Never train on its output, and judge
 
 The real documents are passages of the public T0 training mixture as published with Self-Instruct (Apache-2.0
 repository). The underlying sets: AdversarialQA and Quoref (CC BY-SA, CC BY), WikiHop, CNN/DailyMail, XSum, Multi-News,
-DuoRC and SciQ. The generated documents, the teachers and the weights are Apache-2.0 like finemill.
+DuoRC and SciQ. The queries are those of NQ-open (Natural Questions: Apache-2.0, CC BY-SA). The generated documents, the
+teachers and the weights are Apache-2.0 like finemill.
 
 ## Figures
 
@@ -76,11 +77,40 @@ Judgements of {judged} samples of the teachers, every other one spoiled: {parsab
 the teacher's score.
 """
 
+_PAIRS_JUDGED = """
+Judgements of {asked} pairs of the teachers by the rubric `{rubric}`, every other one spoiled: {parsable:.1%} can be
+read, {agrees:.1%} give the teacher's score.
+"""
+
+_INSTRUCT = """
+The two tasks of FineInstructions, read by the pipeline's own parsers:
+
+- `templatize`, {templatize[asked]} queries that it has never seen: {templatize[stopped]:.1%} stop by themselves,
+  {templatize[valid]:.1%} give a valid template ({templatize[same]:.1%} the teacher's){lost_queries}.
+- `instantiate`, {instantiate[asked]} documents that it has never seen, each with a template that mostly fits:
+  {instantiate[stopped]:.1%} stop by themselves, {instantiate[null]:.1%} are null
+  (the teacher: {instantiate[teacher_null]:.1%}; on {instantiate[null_agrees]:.1%} the two agree). Of the others
+  {instantiate[kept]:.1%} are sound: all excerpts can be expanded, and four fifths of the answer are the
+  document's{lost_pairs}.
+"""
+
+_QUERIES = """\
+- **Queries**: {queries:,} real ones from {files}, and made ones (names out of documents in the frames of others) in two
+  of five examples. A further {set_aside:,} were set aside in the same way.
+"""
+
+_AGAIN = "`{retrain}` does it again."
+
+_CONTINUED = """\
+The first {steps:,} steps ({tokens:.1f} million
+  tokens) are those of an earlier run with seed {seed}, before its learning rate decayed: it had the mixture {mixture},
+  and none of the prompts {new}. `{retrain}` trains all of it from the beginning instead, which gives other weights."""
+
 
 def changed_prompts(folder: Path) -> list[str]:
-    """The prompts that are not as they were when the model in `folder` was trained, by name."""
-    trained, now = _read(folder / TRAINING)["prompts"], prompt_hashes()
-    return sorted(name for name in trained.keys() | now.keys() if trained.get(name) != now.get(name))
+    """The prompts that are not as they were when the model in `folder` was trained with them, by name."""
+    now = prompt_hashes()
+    return sorted(name for name, digest in _read(folder / TRAINING)["prompts"].items() if now.get(name) != digest)
 
 
 def write_card(folder: Path) -> None:
@@ -105,16 +135,58 @@ def _card(folder: Path) -> str:
         set_aside=training["set_aside"],
         files=", ".join(f"`{name}`" for name in training["files"]),
         generated=training["generated"],
-        mixture=", ".join(f"{task} {share} %" for task, share in training["mixture"].items()),
+        mixture=_mixture(training["mixture"]),
         tokens=training["tokens"] / 1e6,
         steps=training["steps"],
         minutes=training["seconds"] / 60,
         seed=training["seed"],
-        retrain=RETRAIN,
+        queries=_queries(training),
+        again=_again(training),
         prompts=", ".join(f"{name} `{digest}`" for name, digest in training["prompts"].items()),
         curve="\n".join(curve),
         figures=_figures(evaluation) if evaluation else "Not evaluated yet.",
     )
+
+
+def _mixture(mixture: dict[str, int]) -> str:
+    return ", ".join(f"{task} {share} %" for task, share in mixture.items())
+
+
+def _queries(training: dict[str, Any]) -> str:
+    if not training.get("queries"):
+        return ""
+    files = ", ".join(f"`{name}`" for name in training["query_files"])
+    return _QUERIES.format(queries=training["queries"], files=files, set_aside=training["queries_set_aside"])
+
+
+def _again(training: dict[str, Any]) -> str:
+    earlier = training.get("earlier")
+    if not earlier:
+        return _AGAIN.format(retrain=RETRAIN)
+    new = (name for name, digest in training["prompts"].items() if earlier["prompts"].get(name) != digest)
+    return _CONTINUED.format(
+        steps=earlier["steps"],
+        tokens=earlier["tokens"] / 1e6,
+        seed=earlier["seed"],
+        mixture=_mixture(earlier["mixture"]),
+        new=", ".join(new),
+        retrain=RETRAIN,
+    )
+
+
+def _instruct(evaluation: dict[str, Any]) -> str:
+    """The figures of pairs and templates; empty for an evaluation without them."""
+    told = ""
+    if pairs := evaluation["judge"].get(PAIR_RUBRIC):
+        told += _PAIRS_JUDGED.format(rubric=PAIR_RUBRIC, **pairs)
+    if instruct := evaluation.get("instruct"):
+        lost = {name: _lost(figures["reasons"]) for name, figures in instruct.items()}
+        told += _INSTRUCT.format(**instruct, lost_queries=lost["templatize"], lost_pairs=lost["instantiate"])
+    return told
+
+
+def _lost(reasons: dict[str, int]) -> str:
+    return f"; lost: {', '.join(f'{number} `{reason}`' for reason, number in reasons.items())}" if reasons else ""
 
 
 def _figures(evaluation: dict[str, Any]) -> str:
@@ -125,13 +197,14 @@ def _figures(evaluation: dict[str, Any]) -> str:
         measures = [f"{found['measures'][key]:.2f}" if key in found["measures"] else "" for key in _MEASURES]
         rows.append(f"| {' | '.join([name, *shares, *measures])} |")
     judge = evaluation["judge"]
-    return _FIGURES.format(
+    told = _FIGURES.format(
         documents=evaluation["documents"],
         rows="\n".join(rows),
         judged=judge["asked"],
         parsable=judge["parsable"],
         agrees=judge["agrees"],
-    ).rstrip()
+    )
+    return (told + _instruct(evaluation)).rstrip()
 
 
 _MEASURES = ("numbers", "copying", "equations")

@@ -20,16 +20,33 @@ import xxhash
 
 from blocks.generate.budget import SENTENCE_END, truncate
 from blocks.generate.chat_template import compile_template, render_chat
-from blocks.generate.prompts import Prompt, load_prompt
+from blocks.generate.prompts import PROMPTS, Prompt, load_prompt
 from blocks.generate.tokenizer import ModelTokenizer
+from blocks.instruct import excerpts
+from blocks.instruct.pairs import parse_pair
+from blocks.instruct.templates import parse_template
 from blocks.judge.flow import judge_prompt
 from blocks.judge.rubric import Rubric, load_rubric
 from tools.tiny.tokenizer import CHAT_TEMPLATE, CONTEXT, END
 
 FORMATS = ("faq", "math", "table", "tutorial")
+INSTRUCT = ("templatize", "instantiate")
 RUBRICS = ("faithfulness", "format", "usefulness")
+"""Rubrics for samples of documents."""
 
-MIXTURE = {"faq": 28, "math": 12, "table": 24, "tutorial": 25, "judge": 7, "continue": 4}
+PAIR_RUBRIC = "relevance"
+"""The rubric for pairs of an instruction and an answer."""
+
+MIXTURE = {
+    "faq": 27,
+    "math": 8,
+    "table": 17,
+    "tutorial": 17,
+    "judge": 6,
+    "continue": 2,
+    "templatize": 7,
+    "instantiate": 16,
+}
 """Examples of each task in a hundred.
 
 Math is learned first. A judge's prompt is three times as long as the others, so its share is small. How a text goes on
@@ -44,6 +61,15 @@ GENERATED = 0.25
 # so that the model has met every position. A judge's prompt is long without its document.
 _SHORT, _LONG, _JUDGED, _CONTINUED = (90, 300), (300, 720), (70, 200), (60, 160)
 _LONG_SHARE = 0.3
+_LONG_SHARE_OF_PAIRS = 0.2
+
+PAIRS_JUDGED = 0.33
+"""Share of the judgements that are about pairs."""
+
+_REAL_QUERIES = 0.6  # share of the queries to make templates of; the others are made
+_GENERIC_SHARE = 0.35  # of the templates to make pairs of; the others were real queries
+_CHOICE, _GENERIC_CHOICE = 24, 3  # templates of which the best fitting is taken: a run searches for them, too
+_UNFIT = 0.13  # share of the templates that are taken even if the document does not fit
 
 _COPIED = (6, 30)  # tokens
 
@@ -73,6 +99,13 @@ class Encoded(NamedTuple):
     answer: int
 
 
+class Task(NamedTuple):
+    """A template and a document to make a pair of."""
+
+    template: str
+    document: str
+
+
 class Teachers(NamedTuple):
     """What writes the answers; see `tools.tiny.teachers`."""
 
@@ -81,17 +114,37 @@ class Teachers(NamedTuple):
     spoil: Callable[[str, random.Random, str], tuple[str, str]]
     split_halves: Callable[[str, random.Random], tuple[str, str] | None]
     documents: Callable[[random.Random], Iterator[str]]
+    templatize: Callable[[str], str | None]
+    instantiate: Callable[[str, str, random.Random], str]
+    fitting: Callable[[Sequence[str], str], str]
+    generic: Sequence[str]
+    made_query: Callable[[str, str, random.Random], str | None]
+    judge_pair: Callable[[str, str, random.Random], str]
+    spoil_pair: Callable[[str, str, random.Random], str]
 
 
 def load_teachers() -> Teachers:
     """The teachers of this repository."""
-    from tools.tiny.teachers import TEACHERS, documents, judge_answer, split_halves, spoil
+    from tools.tiny import teachers
 
-    return Teachers(TEACHERS, judge_answer, spoil, split_halves, documents)
+    return Teachers(
+        formats=teachers.TEACHERS,
+        judge_answer=teachers.judge_answer,
+        spoil=teachers.spoil,
+        split_halves=teachers.split_halves,
+        documents=teachers.documents,
+        templatize=teachers.templatize,
+        instantiate=teachers.instantiate,
+        fitting=teachers.fitting,
+        generic=teachers.GENERIC,
+        made_query=teachers.made_query,
+        judge_pair=teachers.judge_pair,
+        spoil_pair=teachers.spoil_pair,
+    )
 
 
 def read_documents(files: Iterable[Path]) -> list[Source]:
-    """Documents of JSON Lines with `id` and `text`, `.gz` or not."""
+    """Documents or queries of JSON Lines with `id` and `text`, `.gz` or not."""
     documents = []
     for file in files:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
@@ -116,12 +169,18 @@ def split_off(documents: Iterable[Source]) -> tuple[list[Source], list[Source]]:
 
 def prompts() -> dict[str, Prompt]:
     """The prompts that finemill-tiny knows, by task."""
-    return {name: load_prompt(name) for name in (*FORMATS, "continue")}
+    known = {name: load_prompt(name) for name in (*FORMATS, "continue")}
+    return known | {name: load_prompt(str(PROMPTS / "instruct" / f"{name}.md")) for name in INSTRUCT}
 
 
 def rubrics() -> dict[str, Rubric]:
     """The rubrics that finemill-tiny knows."""
-    return {name: load_rubric(name) for name in RUBRICS}
+    return {name: load_rubric(name) for name in (*RUBRICS, PAIR_RUBRIC)}
+
+
+def pair_input(task: Task) -> str:
+    """What stands in the prompt `instantiate`."""
+    return orjson.dumps({"instruction_template": task.template, "document": task.document}).decode()
 
 
 def prompt_hashes() -> dict[str, str]:
@@ -161,10 +220,19 @@ class Examples:
         teachers: what writes the answers.
         tokenizer: folder of the tokenizer.
         seed: of the choice of tasks, documents and wordings.
+        queries: to train on; without any, all are made.
     """
 
-    def __init__(self, documents: Sequence[Source], teachers: Teachers, tokenizer: Path, seed: int) -> None:
+    def __init__(
+        self,
+        documents: Sequence[Source],
+        teachers: Teachers,
+        tokenizer: Path,
+        seed: int,
+        queries: Sequence[Source] = (),
+    ) -> None:
         self.documents = list(documents)
+        self.queries = list(queries)
         self.teachers = teachers
         self.folder = tokenizer
         self.seed = seed
@@ -186,6 +254,13 @@ class Examples:
     @cached_property
     def _rubrics(self) -> dict[str, Rubric]:
         return rubrics()
+
+    @cached_property
+    def templates(self) -> list[str]:
+        """The templates of all queries, where they say enough to ask something; without any, the generic ones."""
+        made = filter(None, (self.teachers.templatize(query.text) for query in self.queries))
+        found = [parse_template(orjson.loads(answer)["template"]) for answer in made]
+        return [template.text for template in found if len(template.words) > 1] or list(self.teachers.generic)
 
     @cached_property
     def _template(self) -> Callable[[str], str]:
@@ -229,7 +304,10 @@ class Examples:
         dice = random.Random(f"{self.seed}\0{number}")
         [task] = dice.choices(list(MIXTURE), list(MIXTURE.values()))
         for _ in range(_ATTEMPTS):
-            found = self.judgement(dice) if task == "judge" else self._answer(task, dice)
+            if task == "judge":
+                found = self.judged_pair(dice) if dice.random() < PAIRS_JUDGED else self.judgement(dice)
+            else:
+                found = self._answer(task, dice)
             if found is not None and len(self.encode(found).tokens) <= CONTEXT:
                 return found
         raise ValueError(f"no document of {_ATTEMPTS} suits the teacher of {task}")
@@ -260,9 +338,64 @@ class Examples:
         if task == "continue":
             halves = self.teachers.split_halves(self.document(dice, _CONTINUED), dice)
             return None if halves is None else Example(task, self._prompts[task].render(halves[0]), halves[1])
+        if task == "templatize":
+            return self._templatized(dice)
+        if task == "instantiate":
+            given = self.task(dice)
+            made = self.teachers.instantiate(*given, dice)
+            return Example(task, self._prompts[task].render(pair_input(given)), made)
         document = self.document(dice, _LONG if dice.random() < _LONG_SHARE else _SHORT)
         answer = self.teachers.formats[task](document, dice)
         return None if answer is None else Example(task, self._prompts[task].render(document), answer)
+
+    def _templatized(self, dice: random.Random) -> Example | None:
+        query = self.query(dice)
+        answer = None if query is None else self.teachers.templatize(query)
+        if query is None or answer is None:
+            return None
+        return Example("templatize", self._prompts["templatize"].render(query), answer)
+
+    def query(self, dice: random.Random) -> str | None:
+        """A real query, or one with names of documents; None where the document has no names."""
+        if self.queries and dice.random() < _REAL_QUERIES:
+            return self._neutral(dice.choice(self.queries).text)
+        template = dice.choice(self.teachers.generic if dice.random() < 0.5 else self.templates)
+        return self.teachers.made_query(template, self.document(dice, _SHORT), dice)
+
+    def task(self, dice: random.Random) -> Task:
+        """A document, and of some templates mostly that which fits it best."""
+        return self.fit(self.document(dice, _LONG if dice.random() < _LONG_SHARE_OF_PAIRS else _SHORT), dice)
+
+    def fit(self, document: str, dice: random.Random) -> Task:
+        """A document with a template, mostly one that fits."""
+        for _ in range(_ATTEMPTS):
+            generic = dice.random() < _GENERIC_SHARE
+            most = _GENERIC_CHOICE if generic else _CHOICE
+            pool = self.teachers.generic if generic else self.templates
+            chosen = [self._neutral(template) for template in dice.sample(pool, min(most, len(pool)))]
+            template = self.teachers.fitting(chosen, document)
+            if dice.random() < _UNFIT or self.teachers.instantiate(template, document, dice) != "null":
+                break
+        return Task(template, document)
+
+    def judged_pair(self, dice: random.Random) -> Example | None:
+        """A judge's task on a teacher's pair, every other one spoiled; None where there is no pair."""
+        given = self.task(dice)
+        source = excerpts.Source(given.document)
+        pair = parse_pair(parse_template(given.template), source, self.teachers.instantiate(*given, dice))
+        if pair is None:
+            return None
+        instruction, answer = pair.instruction.text, pair.answer.text
+        if dice.random() < 0.5:
+            answer = self.teachers.spoil_pair(answer, self.document(dice, _JUDGED), dice)
+        rubric = self._rubrics[PAIR_RUBRIC]
+        columns = {"instruction": instruction}
+        inputs = {name: columns[column] for name, column in rubric.inputs.items()}
+        told = self.teachers.judge_pair(instruction, answer, dice)
+        return Example("judge", judge_prompt(rubric, inputs, answer), told, rubric)
+
+    def _neutral(self, text: str) -> str:
+        return self.counter.neutralise(text)[0]
 
     def judgement(self, dice: random.Random) -> Example | None:
         """A judge's task on a teacher's sample, every other one spoiled; None where the document suits no sample."""

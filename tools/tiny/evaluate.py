@@ -2,21 +2,18 @@
 
 Documents are asked about as a run asks (`Rephrase` prepares them and cleans the answers) and measured by the checks of
 their format; judges are asked about teachers' samples, half of them spoiled, so that their scores can be compared with
-the teacher's. Answers are generated in this process in batches: that is ten times as fast as a server on a CPU.
+the teacher's. Queries and templates are asked about as the pipeline of FineInstructions does it.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
-
-import torch
-from loguru import logger
-from transformers import AutoModelForCausalLM
 
 from blocks.filters.verify import run_rules, verify
 from blocks.generate.answer import Answer
@@ -24,20 +21,12 @@ from blocks.generate.endpoint import Endpoint
 from blocks.judge.flow import parse_judgement
 from blocks.judge.judge import SAMPLING as JUDGE_SAMPLING
 from blocks.rephrase.rephrase import Rephrase
-from tools.tiny.data import FORMATS, Example, Examples, Source, Teachers, prompts
-from tools.tiny.tokenizer import CONTEXT, END, PAD, SPECIAL
+from tools.tiny.data import FORMATS, PAIR_RUBRIC, Example, Examples, Source, Teachers, prompts
+from tools.tiny.evaluate_instruct import instruct_figures
+from tools.tiny.generate import ANSWER_TOKENS, generate, load
+from tools.tiny.tokenizer import CONTEXT
 
-ANSWER_TOKENS = 512
-"""Longest answer; teachers write 250 at most."""
-
-BATCH = 16
-
-
-class Generated(NamedTuple):
-    """An answer, and whether it ended by itself."""
-
-    text: str
-    stopped: bool
+_ATTEMPTS = 20
 
 
 class Asked(NamedTuple):
@@ -50,70 +39,37 @@ class Asked(NamedTuple):
     checks: Mapping[str, tuple[float | None, str]]
 
 
-def load(folder: Path) -> Any:
-    """The exported model in fp32, the fastest type for single tokens on most CPUs."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
-def generate(
-    model: Any, examples: Examples, asked: Sequence[str], seed: int, sampling: dict[str, float] | None = None
-) -> list[Generated]:
-    """Answers to prompts, in their order.
-
-    Args:
-        model: from `load`.
-        examples: knows the tokenizer.
-        asked: user messages.
-        seed: of the sampling.
-        sampling: `temperature` and `top_p`; None for the model's own.
-    """
-    torch.manual_seed(seed)
-    encoded = [examples.prompt_tokens(prompt) for prompt in asked]
-    answers: dict[int, Generated] = {}
-    order = sorted(range(len(asked)), key=lambda number: len(encoded[number]))
-    for start in range(0, len(order), BATCH):
-        batch = order[start : start + BATCH]
-        length = max(len(encoded[number]) for number in batch)
-        tokens = torch.full((len(batch), length), SPECIAL.index(PAD))
-        seen = torch.zeros_like(tokens)
-        for row, number in enumerate(batch):
-            tokens[row, length - len(encoded[number]) :] = torch.tensor(encoded[number])
-            seen[row, length - len(encoded[number]) :] = 1
-        room = min(ANSWER_TOKENS, CONTEXT - length)
-        with torch.inference_mode():
-            out = model.generate(tokens, attention_mask=seen, max_new_tokens=room, **(sampling or {}))
-        for number, said in zip(batch, out[:, length:].tolist(), strict=True):
-            stopped = SPECIAL.index(END) in said
-            said = said[: said.index(SPECIAL.index(END))] if stopped else said
-            answers[number] = Generated(examples.tokenizer.decode(said), stopped)
-        logger.info(f"{len(answers)} of {len(asked)} answers")
-    return [answers[number] for number in range(len(asked))]
-
-
-def evaluate(folder: Path, aside: Sequence[Source], teachers: Teachers, seed: int = 0) -> dict[str, Any]:
+def evaluate(
+    folder: Path, aside: Sequence[Source], queries: Sequence[Source], teachers: Teachers, seed: int = 0
+) -> dict[str, Any]:
     """Figures of an exported model, ready for JSON.
 
     Args:
         folder: of the model.
         aside: documents that it was not trained on.
+        queries: search queries that it was not trained on; without any, they are made.
         teachers: for the judge's samples.
         seed: of the sampling.
 
     Returns:
         `formats` (by format: `asked`, shares `stopped`, `kept` and `clean` (kept without a flag), `reasons` of
-        rejection, means of `measures`), `judge` (`asked`, shares `stopped`, `parsable` and `agrees`), and `samples`.
+        rejection, means of `measures`), `judge` (`asked`, shares `stopped`, `parsable` and `agrees`; for the rubric of
+        pairs by itself), `instruct` (see `instruct_figures`), and `samples`.
     """
     model = load(folder)
-    examples = Examples(aside, teachers, folder, seed)
+    examples = Examples(aside, teachers, folder, seed, queries)
     samples = _ask(model, examples, aside, seed)
     formats = {name: _figures([sample for sample in samples if sample.format == name]) for name in FORMATS}
     kept = [sample for sample in samples if sample.reason is None]
     shown = random.Random(seed).sample(kept, min(12, len(kept)))
+    instruct, told = instruct_figures(model, examples, seed)
+    judged = partial(_judge, model, examples, number=len(aside), seed=seed)
     return {
         "documents": len(aside),
         "formats": formats,
-        "judge": _judge(model, examples, len(aside), seed),
-        "samples": [{"id": sample.id, "format": sample.format, "text": sample.text} for sample in shown],
+        "judge": judged(examples.judgement) | {PAIR_RUBRIC: judged(examples.judged_pair)},
+        "instruct": instruct,
+        "samples": [{"id": sample.id, "format": sample.format, "text": sample.text} for sample in shown] + told,
     }
 
 
@@ -157,12 +113,16 @@ def _figures(samples: Sequence[Asked]) -> dict[str, Any]:
     }
 
 
-def _judge(model: Any, examples: Examples, number: int, seed: int) -> dict[str, Any]:
+def _judge(
+    model: Any, examples: Examples, ask: Callable[[random.Random], Example | None], number: int, seed: int
+) -> dict[str, Any]:
     dice = random.Random(f"judge\0{seed}")
     asked: list[Example] = []
-    while len(asked) < number:
-        if (example := examples.judgement(dice)) is not None:
+    for _ in range(_ATTEMPTS * number):
+        if len(asked) < number and (example := ask(dice)) is not None:
             asked.append(example)
+    if len(asked) < number:
+        raise ValueError("the teachers answer hardly any document")
     parsed = agrees = 0
     answers = generate(model, examples, [example.prompt for example in asked], seed, JUDGE_SAMPLING)
     for example, answer in zip(asked, answers, strict=True):

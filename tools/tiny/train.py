@@ -44,13 +44,19 @@ LOG = "loss.jsonl"
 
 
 class Budget(NamedTuple):
-    """When training ends: at so many tokens (prompts included), or after so many seconds of training."""
+    """When training ends: at so many tokens (prompts included), or after so many seconds of training.
+
+    `first_tokens` and `first_seconds` are what an earlier run had used up: they do not count.
+    """
 
     tokens: int | None = None
     seconds: float | None = None
+    first_tokens: int = 0
+    first_seconds: float = 0.0
 
     def progress(self, tokens: int, seconds: float) -> float:
         """Share of the budget that is used up, 1 and more when it is over."""
+        tokens, seconds = tokens - self.first_tokens, seconds - self.first_seconds
         return max(tokens / self.tokens if self.tokens else 0.0, seconds / self.seconds if self.seconds else 0.0)
 
 
@@ -198,6 +204,12 @@ def _resume(folder: Path, model: Any, optimizers: list[Any]) -> tuple[int, int, 
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     logger.info(f"going on from step {state['step']}, {state['tokens'] / 1e6:.2f} M tokens")
+    return state["step"], state["tokens"], state["seconds"]
+
+
+def progress_of(checkpoint: Path) -> tuple[int, int, float]:
+    """Next step, tokens and seconds of a checkpoint."""
+    state = torch.load(checkpoint, weights_only=True)
     return state["step"], state["tokens"], state["seconds"]
 
 

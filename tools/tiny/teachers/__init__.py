@@ -11,10 +11,15 @@ import random
 from collections.abc import Callable
 
 from tools.tiny.teachers.faq import faq
+from tools.tiny.teachers.frames import GENERIC
 from tools.tiny.teachers.generated import documents
 from tools.tiny.teachers.halves import split_halves
+from tools.tiny.teachers.instantiate import fitting, instantiate
 from tools.tiny.teachers.judging import judge_answer, spoil
+from tools.tiny.teachers.made_queries import made_query, typed
+from tools.tiny.teachers.relevance import judge_pair, spoil_pair
 from tools.tiny.teachers.table import table
+from tools.tiny.teachers.templatize import templatize
 from tools.tiny.teachers.tutorial import tutorial
 from tools.tiny.teachers.word_problem import math
 
@@ -26,4 +31,18 @@ TEACHERS: dict[str, Callable[[str, random.Random], str | None]] = {
 }
 """Teachers by format: a document and dice give an answer, or None where the document does not suit."""
 
-__all__ = ["TEACHERS", "documents", "judge_answer", "split_halves", "spoil"]
+__all__ = [
+    "GENERIC",
+    "TEACHERS",
+    "documents",
+    "fitting",
+    "instantiate",
+    "judge_answer",
+    "judge_pair",
+    "made_query",
+    "split_halves",
+    "spoil",
+    "spoil_pair",
+    "templatize",
+    "typed",
+]
