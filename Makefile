@@ -39,7 +39,7 @@ lighteval: install .venv-lighteval/bin/lighteval
 
 # What CI runs: every optional part is there, and a skipped test is a failure.
 test-all: cpu lighteval
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3,test-all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3,test-all,instruct,minilm]'
 	FINEMILL_NO_SKIPS=1 $(BIN)/python $(PYTEST)
 
 lint: install
@@ -48,8 +48,8 @@ lint: install
 	$(BIN)/mypy
 
 # Every benchmark prints its figures last, as one JSON line. SMOKE=1 runs them small, to see that they work.
-bench: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+bench: cpu
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,instruct,minilm]'
 	$(BIN)/python tests/bench/overhead.py $(if $(SMOKE),--rounds 1 --documents 500 --in-flight 64)
 	$(BIN)/python tests/bench/saturation.py $(if $(SMOKE),--documents 2500)
 	$(BIN)/python tests/bench/memory.py $(if $(SMOKE),--small 500 --large 1000)
@@ -59,6 +59,8 @@ bench: install
 	$(BIN)/python tests/bench/route.py $(if $(SMOKE),--documents 20)
 	$(BIN)/python tests/bench/diversity.py $(if $(SMOKE),--seconds 0)
 	$(BIN)/python tests/bench/tokens.py $(if $(SMOKE),--documents 500 --rounds 1)
+	$(BIN)/python tests/bench/chunks.py
+	$(BIN)/python tests/bench/retrieval.py $(if $(SMOKE),--smoke)
 	$(BIN)/python tests/bench/stragglers.py $(if $(SMOKE),--documents 60)
 
 clean:

@@ -6,7 +6,8 @@
     python pipelines/fineinstructions.py pairs --input runs/fi/match --output runs/fi/pairs --judge relevance
     python pipelines/fineinstructions.py budget --input runs/fi/pairs --output runs/fi/budget --tokenizer …
 
-Each stage is a run of its own: kill it at any moment and start the same command again.
+Each stage is a run of its own: kill it at any moment and start the same command again. `all --config FILE` runs them
+one after the other, with the options of each in one file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import typer
 
 from pipelines.instruct.budget import budget
+from pipelines.instruct.everything import run_all
 from pipelines.instruct.index import index
 from pipelines.instruct.match import match
 from pipelines.instruct.pairs import pairs
@@ -28,6 +30,7 @@ app = typer.Typer(
 )
 for stage in (templates, index, match, pairs, budget, calibrate, report):
     app.command(no_args_is_help=True)(stage)
+app.command("all", no_args_is_help=True)(run_all)
 
 if __name__ == "__main__":
     app()
