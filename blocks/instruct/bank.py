@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -260,14 +260,19 @@ class Bank:
         return told
 
     @cached_property
-    def _table(self) -> pa.Table:
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / "templates.arrow"))).read_all()
+    def _batches(self) -> list[pa.RecordBatch]:
+        file = pa.ipc.open_file(pa.memory_map(str(self.folder / "templates.arrow")))
+        return [file.get_batch(number) for number in range(file.num_record_batches)]
+
+    @cached_property
+    def _ends(self) -> np.ndarray[Any, Any]:
+        return np.cumsum([batch.num_rows for batch in self._batches])
 
     @cached_property
     def vectors(self) -> np.ndarray[Any, Any]:
         """Shape (templates, dimensions), float16, memory-mapped."""
         flat = np.memmap(self.folder / "vectors.f16", np.float16, mode="r")
-        return flat.reshape(self._table.num_rows, -1)
+        return flat.reshape(self._ends[-1], -1)
 
     @cached_property
     def search(self) -> TemplateSearch:
@@ -282,13 +287,15 @@ class Bank:
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """A column of all templates."""
-        found: np.ndarray[Any, Any] = self._table.column(name).to_numpy()
+        found: np.ndarray[Any, Any] = pa.Table.from_batches(self._batches).column(name).to_numpy()
         return found
 
-    def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
-        """Templates by their places."""
-        found: list[dict[str, Any]] = self._table.take(places).to_pylist()
-        return found
+    def row(self, place: int) -> dict[str, Any]:
+        """The template at a place; only its own page is read (`Table.take` would copy the whole bank)."""
+        number = int(np.searchsorted(self._ends, place, "right"))
+        batch = self._batches[number]
+        [found] = batch.slice(place - int(self._ends[number]) + batch.num_rows, 1).to_pylist()
+        return dict(found)
 
     def complexities(self) -> dict[str, dict[str, int]]:
         """How many templates there are of each complexity, by source."""

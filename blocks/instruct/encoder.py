@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 OVERLAP = 64
 """Tokens that two neighbouring windows share."""
 
+MANY_WINDOWS = 32
+"""Windows from which on a document is encoded alone: its token embeddings are held, 2 kB each at 512 dimensions."""
+
 BATCH_TOKENS = 16_384
 """Tokens that go through the encoder at a time, with padding."""
 
@@ -149,20 +152,33 @@ class Encoder:
         Returns:
             Shape (texts, 1 + chunks, dimensions), the whole document first.
         """
-        windows = [window for number, text in enumerate(texts) for window in self._windows(number, text)]
-        return self._encode(windows, len(texts), self.chunks)
+        found = np.empty((len(texts), 1 + self.chunks, self.dimensions), np.float32)
+        short: list[tuple[int, Window]] = []
+        for number, text in enumerate(texts):
+            windows = list(self._windows(0, text))
+            if len(windows) > MANY_WINDOWS:  # alone: all tokens of a document are held until its last window is there
+                found[number] = self._encode(windows, 1, self.chunks)[0]
+            else:
+                short += [(number, window) for window in windows]
+        numbers = sorted({number for number, _ in short})
+        rows = {number: row for row, number in enumerate(numbers)}
+        if numbers:
+            windows = [window._replace(text=rows[number]) for number, window in short]
+            found[numbers] = self._encode(windows, len(numbers), self.chunks)
+        return found
 
     def _windows(self, number: int, text: str) -> Iterator[Window]:
         """The windows of a text."""
         before, behind = self._special
         tokens = self._model.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
         size = self.length - len(before) - len(behind)
-        for start in range(0, max(1, len(tokens) - OVERLAP), size - OVERLAP):
+        overlap = min(OVERLAP, size // 4)
+        for start in range(0, max(1, len(tokens) - overlap), size - overlap):
             part = tokens[start : start + size]
             # Half of what two windows share belongs to each; the special tokens at the ends of the text count.
-            first = 0 if start == 0 else len(before) + OVERLAP // 2
+            first = 0 if start == 0 else len(before) + overlap // 2
             ends = start + size >= len(tokens)
-            last = len(before) + len(part) + (len(behind) if ends else -(OVERLAP - OVERLAP // 2))
+            last = len(before) + len(part) + (len(behind) if ends else -(overlap - overlap // 2))
             yield Window(number, [*before, *part, *behind], first, last)
             if ends:
                 return
@@ -204,7 +220,10 @@ class Encoder:
 
     def _hidden(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Token embeddings of a batch of windows, shape (windows, tokens, dimensions)."""
-        padded = self._model.tokenizer.pad({"input_ids": list(map(list, tokens))}, return_tensors="pt", verbose=False)
+        # On the right, whatever the model's tokenizer does by itself: windows count tokens from the left.
+        padded = self._model.tokenizer.pad(
+            {"input_ids": list(map(list, tokens))}, padding_side="right", return_tensors="pt", verbose=False
+        )
         features = {name: value.to(self._model.device) for name, value in padded.items()}
         hidden: torch.Tensor = self._model[0](features)["token_embeddings"]
         return hidden.float()

@@ -28,7 +28,7 @@ from blocks.instruct.pairs import parse_pair
 from blocks.instruct.pooling import CHUNKS
 from blocks.instruct.prompted import PROVENANCE, Prompted
 from blocks.instruct.templates import parse_template
-from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, RETRIED, Refusal
+from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, RETRIED, Refusal, chunk_of
 from blocks.shards.documents import source_hash
 
 INSTANTIATOR = "fineinstructions/template_instantiator"
@@ -71,12 +71,14 @@ class Instantiate(Prompted):
     def preview_of(self, document: Document) -> dict[str, Any]:
         """The request body for a document and the first of its templates."""
         match = document.metadata["templates"][0]
-        shown = self.passage(self.tokenizer.neutralise(document.text)[0], match["template"], match["chunk_k"])[1]
-        return self.preview(contract(match["template"], shown))
+        template, text = (self.tokenizer.neutralise(one)[0] for one in (match["template"], document.text))
+        return self.preview(contract(template, self.passage(text, template, match["chunk_k"])[1]))
 
     async def rollout(self, document: Document, generate: Ask) -> Sequence[Document | Refusal]:
         """Ask for all pairs of a document at once."""
-        text = self.tokenizer.neutralise(document.text)[0]
+        text, broken = self.tokenizer.neutralise(document.text)
+        if broken and (chunk := chunk_of(document)) is not None:
+            chunk.count(special_tokens_broken_up=broken)
         wanted = document.metadata.get(RETRIED)
         asked = [
             self._pair(sample_id, document, text, match, generate)
@@ -89,11 +91,12 @@ class Instantiate(Prompted):
         self, sample_id: str, document: Document, text: str, match: Mapping[str, Any], generate: Ask
     ) -> Document | Refusal:
         answer = None
+        template = self.tokenizer.neutralise(match["template"])[0]
         try:
             start, shown = 0, text
-            if len(contract(match["template"], text).encode()) > self.room:  # a token covers at least a byte
-                start, shown = await self.offload(self.passage, text, match["template"], match["chunk_k"])
-            answer = await generate(self.request(contract(match["template"], shown)))
+            if len(contract(template, text).encode()) > self.room:  # a token covers at least a byte
+                start, shown = await self.offload(self.passage, text, template, match["chunk_k"])
+            answer = await generate(self.request(contract(template, shown)))
             metadata = await self.offload(self._read, document, text, match, start, shown, answer)
         except (Rejected, RequestRefused) as error:
             raw = "" if answer is None else answer.text

@@ -138,7 +138,7 @@ class MatchTemplates(PipelineStep):
 
     def _count(self, document: Document, found: Sequence[Sequence[Match]], drawn: Sequence[Match]) -> None:
         kept = ("template_id", "template", "template_source", "complexity")
-        rows = self.bank.rows([match.place for match in drawn])
+        rows = [self.bank.row(match.place) for match in drawn]
         document.metadata |= {
             FORMAT: "matches",
             "source_hash": source_hash(document.text),

@@ -34,8 +34,8 @@ class Moderate(Generate):
         answer = await generate({"input": document.text})
         if answer.text:
             raise Rejected("moderated", answer.text)
-        document.metadata = {key: value for key, value in document.metadata.items() if key != LINEAGE}
-        return [document]
+        metadata = {key: value for key, value in document.metadata.items() if key != LINEAGE}
+        return [Document(document.text, document.id, metadata=metadata)]
 
 
 def choose_moderation(text: str) -> Endpoint:
