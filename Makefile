@@ -59,8 +59,8 @@ bench: cpu
 	$(BIN)/python tests/bench/route.py $(if $(SMOKE),--documents 20)
 	$(BIN)/python tests/bench/diversity.py $(if $(SMOKE),--seconds 0)
 	$(BIN)/python tests/bench/tokens.py $(if $(SMOKE),--documents 500 --rounds 1)
-	$(BIN)/python tests/bench/chunks.py
-	$(BIN)/python tests/bench/retrieval.py $(if $(SMOKE),--smoke)
+	$(BIN)/python tests/bench/chunks.py $(if $(SMOKE),--limit 8)
+	$(BIN)/python tests/bench/retrieval.py $(if $(SMOKE),--sizes 5000 --queries 192)
 	$(BIN)/python tests/bench/stragglers.py $(if $(SMOKE),--documents 60)
 
 clean:

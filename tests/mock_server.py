@@ -11,6 +11,7 @@ of the body) just before it is sent. Markers in a prompt script what happens:
     MOCK-SAY-<word>        the answer: echo, or one of SAYINGS
     MOCK-SCORE-<score>     what a judge says, instead of a score that depends on the text; none for no score at all
     MOCK-HANG              never answer
+    MOCK-FLAG              what a moderation endpoint flags
     MOCK-CLOSE             close the connection in the middle of the answer's body
     MOCK-GARBAGE           answer 200 with something that is no JSON
     MOCK-BROKEN            close it for every other body, MOCK-BROKEN-ALL for all, until the file --mended exists
@@ -86,6 +87,12 @@ class Mock:
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response({"error": {"message": "invalid api key"}}, status=401)
         return None
+
+    async def moderate(self, request: web.Request) -> web.Response:
+        flagged = "MOCK-FLAG" in (await request.json())["input"]
+        return web.json_response(
+            {"results": [{"flagged": flagged, "categories": {"violence": flagged, "hate": False}}]}
+        )
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         if refused := self.refuse_key(request):
@@ -169,6 +176,7 @@ def main() -> None:
         app.router.add_get(f"{options.prefix}/models", mock.list_models)
         app.router.add_post(f"{options.prefix}/chat/completions", mock.complete)
         app.router.add_post(f"{options.prefix}/completions", mock.complete)
+        app.router.add_post(f"{options.prefix}/moderations", mock.moderate)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", options.port, backlog=4096)

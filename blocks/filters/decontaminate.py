@@ -156,6 +156,17 @@ class EvaluationSets:
         sets = orjson.loads((path / "sets.json").read_bytes())
         return Index(path, self.n_grams, {name: Indexed(**found) for name, found in sets.items()})
 
+    def short_questions(self) -> Iterator[str]:
+        """Questions with fewer words than an n-gram has, which the index cannot find.
+
+        Raises:
+            RunError: a row cannot be read.
+        """
+        for _, file in self.files.values():
+            for item in _items(file):
+                if item.query and len(item.query.split()) < self.n_grams:
+                    yield item.query
+
     def _build(self, path: Path) -> None:
         hashes: dict[str, set[int]] = {}
         sets: dict[str, Indexed] = {}

@@ -19,23 +19,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
-from datatrove.utils.batching import batched
 
 from blocks.instruct.encoder import Encoder
 from blocks.instruct.index import TemplateSearch, build_index
 from blocks.instruct.templatize import template_id
 from blocks.shards import meter
-from blocks.shards.chunk import FORMAT
+from blocks.shards.chunk import FORMAT, batched_by_chunk
 from blocks.shards.commit import load_commits
 from blocks.shards.folder import RunError, RunFolder, sync, write_atomically
 from blocks.shards.run import load_run
+from blocks.shards.tables import read_tables
 
 BATCH = 256
 """Descriptions that are embedded at a time."""
@@ -94,7 +92,7 @@ class EmbedTemplates(PipelineStep):
     def run(self, data: Iterable[Document] | None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the templates with `metadata["embedding"]`, in order."""
         self.encoder.take_gpu(rank)
-        for batch in batched(data or (), BATCH):
+        for batch in batched_by_chunk(data or (), BATCH):
             with self.track_time("batch"):
                 found = self.encoder.descriptions([one.metadata["description"] for one in batch]).astype(np.float16)
             meter.add(documents=len(batch))
@@ -134,7 +132,14 @@ def build_bank(run: RunFolder, folder: Path, told: Mapping[str, Any], flat_below
         return there
     bank = Bank(folder)
     build_index(bank.vectors, folder, **({} if flat_below is None else {"flat_below": flat_below}))
-    content = {**told, "made_from": made_from, "templates": len(bank.vectors), "complexities": bank.complexities()}
+    size = f"{len(bank.vectors):,} templates of the run {record.id[:8]}"
+    content = {
+        **told,
+        "made_from": made_from,
+        "name": size,
+        "templates": len(bank.vectors),
+        "complexities": bank.complexities(),
+    }
     write_atomically(folder / "bank.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return content
 
@@ -146,7 +151,7 @@ def _collect(run: RunFolder, folder: Path) -> None:
     frequency: list[int] = []
     dimensions = 0
     with (folder / "vectors.f16").open("wb") as vectors:
-        for table in _tables(run):
+        for table in read_tables(run, ["template", "description", *FURTHER, "embedding"]):
             embeddings = table.column("embedding").combine_chunks()
             dimensions = embeddings.type.list_size
             numbers = embeddings.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
@@ -180,15 +185,6 @@ def _collect(run: RunFolder, folder: Path) -> None:
         writer.write_table(table)
     sync(folder / "templates.arrow")
     write_atomically(folder / "topics.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
-
-
-def _tables(run: RunFolder) -> Iterator[pa.Table]:
-    """The shards of a run, in the order of its plan."""
-    for commit in load_commits(run):
-        for file in commit.files:
-            if file.path.startswith("shards/"):
-                with fsspec.open(f"{run.output}/{file.path}", "rb") as stream:
-                    yield pq.read_table(stream, columns=["template", "description", *FURTHER, "embedding"])
 
 
 def cluster(
@@ -250,7 +246,7 @@ class Bank:
         """
         folder = Path(run) / "bank"
         if not (folder / "bank.json").is_file():
-            raise RunError(f"{run} has no finished bank of templates: run `fineinstructions.py index --output {run}`")
+            raise RunError(f"{run} has no finished bank: give the --output of the stage `index`, when that is complete")
         return cls(folder)
 
     @cached_property

@@ -47,22 +47,22 @@ class Thresholds:
     """What a pair has to reach.
 
     Args:
-        grounded: least share of the answer that was copied.
-        resemblance: least share of the template's words in the instruction.
-        score: least score of the judge; None where pairs were not judged.
+        min_grounded: least share of the answer that was copied.
+        min_resemblance: least share of the template's words in the instruction.
+        min_score: least score of the judge; None where pairs were not judged.
     """
 
-    grounded: float = MIN_GROUNDED
-    resemblance: float = MIN_RESEMBLANCE
-    score: float | None = MIN_SCORE
+    min_grounded: float = MIN_GROUNDED
+    min_resemblance: float = MIN_RESEMBLANCE
+    min_score: float | None = MIN_SCORE
 
     def reason(self, pair: Mapping[str, Any]) -> str | None:
         """Why a pair is not good enough; None where it is."""
-        if pair["grounding"] < self.grounded:
+        if pair["grounding"] < self.min_grounded:
             return "not_grounded"
-        if pair["resemblance"] < self.resemblance:
+        if pair["resemblance"] < self.min_resemblance:
             return "unlike_its_template"
-        if self.score is not None and (pair["judge_score"] is None or pair["judge_score"] < self.score):
+        if self.min_score is not None and (pair["judge_score"] is None or pair["judge_score"] < self.min_score):
             return "judged_badly"
         return None
 

@@ -12,18 +12,16 @@ pairs elsewhere. Two kinds of evidence:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import fsspec
 import numpy as np
-import pyarrow.parquet as pq
 
 from blocks.instruct.bank import Bank
 from blocks.instruct.encoder import Encoder
 from blocks.instruct.match import BATCH, TEMPLATES
-from blocks.shards.commit import load_commits
 from blocks.shards.folder import RunFolder
+from blocks.shards.tables import read_tables
 
 CHANCE = 0.999
 """Share of random pairs that the proposed threshold leaves below it."""
@@ -107,23 +105,18 @@ def said_by_model(pairs: RunFolder, matches: RunFolder) -> tuple[np.ndarray[Any,
     """Similarities of templates that became pairs in a run, and of those that the model said do not fit."""
     of_pair = {
         f"{row['id']}/{one['template_id']}": one["similarity"]
-        for row in _rows(matches, "shards/", ["id", "templates"])
+        for row in _rows(matches, "shards", ["id", "templates"])
         for one in row["templates"]
     }
-    fits = [row["similarity"] for row in _rows(pairs, "shards/", ["similarity"])]
-    refused = _rows(pairs, "rejected/", ["id", "reason"])
+    fits = [row["similarity"] for row in _rows(pairs, "shards", ["similarity"])]
+    refused = _rows(pairs, "rejected", ["id", "reason"])
     does_not = [of_pair[row["id"]] for row in refused if row["reason"] == "not_compatible"]
     return np.array(fits), np.array(does_not)
 
 
-def _rows(folder: RunFolder, kind: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for commit in load_commits(folder):
-        for file in commit.files:
-            if file.path.startswith(kind):
-                with fsspec.open(f"{folder.output}/{file.path}", "rb") as stream:
-                    rows += pq.read_table(stream, columns=list(columns)).to_pylist()
-    return rows
+def _rows(folder: RunFolder, kind: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for table in read_tables(folder, columns, kind):
+        yield from table.to_pylist()
 
 
 def _quantiles(values: np.ndarray[Any, Any]) -> dict[str, float]:

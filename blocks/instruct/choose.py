@@ -10,7 +10,6 @@ Domain adaptation is the same weights: a source, topic or complexity that weighs
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -103,7 +102,7 @@ def template_weights(bank: Bank, preferences: Preferences) -> np.ndarray[Any, np
         RunError: nothing weighs more than 0, or a source or topic is named that the bank does not have.
     """
     complexity = np.minimum(bank.column("complexity"), MOST_COMPLEX)
-    source = bank.column("template_source").astype(object)
+    source = np.array([name or "" for name in bank.column("template_source").tolist()], object)
     names = {name or "" for name in bank.told["complexities"]}
     real_names = preferences.real or REAL_SOURCES
     real = {name for name in names if any(one.lower() in name.lower() for one in real_names)}
@@ -170,12 +169,6 @@ def _draw(
         shares = weights[[match.place for match in left]]
         for number in dice.choice(len(left), count, replace=False, p=shares / shares.sum()):
             drawn[left[number].place] = left[number]
-
-
-def shares(complexities: Iterable[int]) -> dict[int, float]:
-    """Share of each complexity, 0 to 1."""
-    counts = Counter(min(int(one), MOST_COMPLEX) for one in complexities)
-    return {complexity: counts[complexity] / counts.total() for complexity in sorted(counts)}
 
 
 def _check(what: str, named: Iterable[Any], there: Iterable[Any]) -> None:

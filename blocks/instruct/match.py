@@ -16,13 +16,12 @@ import numpy as np
 import pyarrow as pa
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
-from datatrove.utils.batching import batched
 
 from blocks.instruct.bank import Bank
 from blocks.instruct.choose import Match, Preferences, choose, template_weights
 from blocks.instruct.encoder import Encoder
 from blocks.shards import meter
-from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, chunk_of, stream_of
+from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, batched_by_chunk, chunk_of, stream_of
 from blocks.shards.documents import source_hash
 
 AUTHORS_ENCODER = "fineinstructions/matching_embedding"
@@ -109,7 +108,7 @@ class MatchTemplates(PipelineStep):
         """Yield the documents with `metadata["templates"]`, in order."""
         self.encoder.take_gpu(rank)
         with stream_of(self.name):
-            for batch in batched(data or (), BATCH):
+            for batch in batched_by_chunk(data or (), BATCH):
                 with self.track_time("batch"):
                     found = self.find([document.text for document in batch])
                 meter.add(documents=len(batch))
@@ -130,7 +129,10 @@ class MatchTemplates(PipelineStep):
         flat = embeddings.reshape(-1, embeddings.shape[-1])
         similarities, places = self.bank.search.search(flat, self.candidates, self._allowed)
         found = [
-            [Match(int(place), row % embeddings.shape[1], float(one)) for place, one in zip(*near, strict=True)]
+            [
+                Match(int(place), row % embeddings.shape[1], round(float(one), 5))
+                for place, one in zip(*near, strict=True)
+            ]
             for row, near in enumerate(zip(places, similarities, strict=True))
         ]
         good = [[match for match in near if match.place >= 0 and match.similarity >= self.threshold] for near in found]

@@ -31,7 +31,10 @@ class Moderate(Generate):
         Raises:
             Rejected: it is flagged; `detail` names the categories.
         """
-        answer = await generate({"input": document.text})
+        try:
+            answer = await generate({"input": document.text})
+        except RunError as error:
+            raise RunError(f"--moderation, asked for /moderations: {error}") from error
         if answer.text:
             raise Rejected("moderated", answer.text)
         metadata = {key: value for key, value in document.metadata.items() if key != LINEAGE}

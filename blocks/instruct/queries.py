@@ -8,11 +8,9 @@ asked, so that every task of a run decides the same, also after a kill.
 
 from __future__ import annotations
 
-import re
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,8 @@ from datatrove.pipeline.base import PipelineStep
 
 from blocks.filters.checks.language import language_of
 from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, stream_of
-from blocks.shards.folder import sync
-from blocks.shards.plan import Unit
+from blocks.shards.folder import RunError, RunFolder, write_synced
+from blocks.shards.plan import Unit, load_plan
 from blocks.shards.rows import read_rows
 from blocks.shards.where import Where
 
@@ -34,90 +32,99 @@ MIN_LETTERS, MIN_SURE = 15, 0.8
 """Letters that a query needs before its language is told, and the least probability of the one that is found. Of 4,057
 English questions to a search engine 94 % are told, and 3 are taken for another language."""
 
-_WORD = re.compile(r"\w+")
 _UNIT_BITS = 40
-_ROW = np.dtype([("hash", "<u8"), ("place", "<u8"), ("count", "<u4")])
+_QUOTES = "\"'“”‘’«»„‚"
 
 
 def normalised(query: str) -> str:
-    """A query as duplicates are found: its words, in one Unicode form and without capitals."""
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", query).casefold()))
+    """A query as duplicates are found: in one Unicode form, without capitals, quotation marks and a mark at its end.
+
+    Other signs stay: `c#` is not `c++`.
+    """
+    words = (word.strip(_QUOTES) for word in unicodedata.normalize("NFKC", query).casefold().split())
+    return " ".join(filter(None, words)).rstrip(f" .?!…{_QUOTES}")
 
 
-def _hash(query: str) -> int:
+def query_hash(query: str) -> int:
+    """The same for the same query, as `normalised` has it."""
     return xxhash.xxh3_64_intdigest(normalised(query).encode(errors="surrogatepass"))
 
 
 class Duplicates:
     """Where each query of a plan stands first, and how often it occurs.
 
+    The table of a plan is made once, by whoever needs it first, and memory-mapped: 24 bytes per different query. A plan
+    that has grown gets another one, in which all that stood first still does.
+
     Args:
-        path: the file with the table; 20 bytes per different query, memory-mapped.
+        folder: the run, planned.
         chunk_size: rows per chunk of the run.
+        text_column: column with the query.
+        where: rows that do not match are no queries.
     """
 
-    def __init__(self, path: Path, chunk_size: int) -> None:
-        self.path, self.chunk_size = path, chunk_size
-
-    def find(self, units: Sequence[Unit], text_column: str, where: Sequence[Where] = ()) -> None:
-        """Make the table, by reading the whole plan; one that is there for this plan stays.
-
-        Args:
-            units: the plan.
-            text_column: column with the query.
-            where: rows that do not match are no queries.
-        """
-        size = self.path.with_suffix(".units")
-        if self.path.is_file() and size.is_file() and size.read_text() == str(len(units)):
-            return
-        hashes: list[int] = []
-        places: list[int] = []
-        needed = [text_column, *(found.column for found in where)]
-        for unit in units:
-            for offset, row in enumerate(read_rows(unit.file, unit.start, unit.stop, needed)):
-                text = row.get(text_column) if isinstance(row, dict) else None
-                if isinstance(text, str) and isinstance(row, dict) and all(matches(row) for matches in where):
-                    hashes.append(_hash(text))
-                    places.append((unit.number << _UNIT_BITS) + offset)
-        found, first, counts = np.unique(np.array(hashes, "<u8"), return_index=True, return_counts=True)
-        table = np.empty(len(found), _ROW)
-        table["hash"], table["place"], table["count"] = found, np.array(places, "<u8")[first], counts
-        part = self.path.with_suffix(".part")
-        table.tofile(part)
-        sync(part)
-        part.replace(self.path)
-        size.write_text(str(len(units)))
-
-    @cached_property
-    def _table(self) -> np.ndarray[Any, Any]:
-        if not self.path.stat().st_size:
-            return np.empty(0, _ROW)
-        return np.memmap(self.path, _ROW, mode="r")
+    def __init__(self, folder: RunFolder, chunk_size: int, text_column: str, where: Sequence[Where] = ()) -> None:
+        self.folder, self.chunk_size, self.text_column, self.where = folder, chunk_size, text_column, tuple(where)
+        self._table: np.ndarray[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "chunk_size": self.chunk_size}
+        return {**self.__dict__, "_table": None}
+
+    def find(self) -> None:
+        """Make the table of the plan as it is now, by reading all of it, and open it."""
+        units = load_plan(self.folder.state / "plan.jsonl")
+        path = self.folder.state / f"queries-{len(units)}.table"
+        with self.folder.alone("queries"):
+            if not path.is_file():
+                write_synced(part := path.with_suffix(".part"), self._count(units).tobytes())
+                part.replace(path)
+        size = path.stat().st_size
+        self._table = (np.memmap(path, "<u8", mode="r") if size else np.empty(0, "<u8")).reshape(3, -1)
+
+    def _count(self, units: Sequence[Unit]) -> np.ndarray[Any, Any]:
+        """Hashes in rising order, the first place of each, and how often it occurs; shape (3, queries)."""
+        hashes, places = array("Q"), array("Q")
+        needed = [self.text_column, *(found.column for found in self.where)]
+        for unit in units:
+            for offset, row in enumerate(read_rows(unit.file, unit.start, unit.stop, needed)):
+                text = row.get(self.text_column) if isinstance(row, dict) else None
+                if isinstance(row, dict) and isinstance(text, str) and all(matches(row) for matches in self.where):
+                    hashes.append(query_hash(text))
+                    places.append((unit.number << _UNIT_BITS) + offset)
+        found, first, counts = np.unique(np.array(hashes, "<u8"), return_index=True, return_counts=True)
+        return np.stack([found, np.array(places, "<u8")[first], counts.astype("<u8")])
 
     def look_up(self, query: str, lineage: str) -> tuple[bool, int]:
-        """Whether a query with this lineage is the first of its kind, and how often it occurs in the plan."""
+        """Whether a query with this lineage is the first of its kind, and how often it occurs in the plan.
+
+        Raises:
+            RunError: it does not stand in the plan of the table.
+        """
+        assert self._table is not None
         chunk, _, place = lineage.partition(":")
         unit, k = map(int, chunk.split("-")[-2:])
         mine = (unit << _UNIT_BITS) + k * self.chunk_size + int(place)
-        key = _hash(query)
-        row = self._table[int(np.searchsorted(self._table["hash"], np.uint64(key)))]
-        return int(row["place"]) == mine, int(row["count"])
+        key = query_hash(query)
+        hashes, places, counts = self._table
+        row = int(np.searchsorted(hashes, np.uint64(key)))
+        if row == len(hashes) or int(hashes[row]) != key:
+            raise RunError(f"the query {lineage} is newer than the table of this run's queries: start the run again")
+        return int(places[row]) == mine, int(counts[row])
 
 
 class Hygiene(PipelineStep):
-    """Pass on queries that are worth a template; `metadata["frequency"]` says how often each occurs.
+    """Pass on queries that are worth a template; `metadata["frequency"]` says how often each occurs in the plan.
 
-    Refused are duplicates (`duplicate`), what has fewer or more words (`too_few_words`, `too_many_words`), and what is
-    in another language (`other_language`).
+    Refused are duplicates (`duplicate`), what has fewer or more words (`too_few_words`, `too_many_words`), what is in
+    another language (`other_language`), and items of evaluation sets that are too short for `blocks.filters.
+    decontaminate` to find (`contaminated`).
 
     Args:
         duplicates: the table of the plan.
         language: ISO code of the language that is wanted; None takes all.
         min_words: least words.
         max_words: most words.
+        known: `query_hash` of short items of evaluation sets.
     """
 
     name = "Query hygiene"
@@ -129,30 +136,36 @@ class Hygiene(PipelineStep):
         language: str | None = "en",
         min_words: int = MIN_WORDS,
         max_words: int = MAX_WORDS,
+        known: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__()
-        self.duplicates, self.language = duplicates, language
+        self.duplicates, self.language, self.known = duplicates, language, known
         self.min_words, self.max_words = min_words, max_words
 
     def run(self, data: Iterable[Document] | None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the queries that stay, in order."""
         with stream_of(self.name):
-            for query in data or ():
+            for number, query in enumerate(data or ()):
+                if number == 0:  # the plan may have grown since this step was made
+                    self.duplicates.find()
                 lineage = query.metadata[LINEAGE]
                 first, query.metadata["frequency"] = self.duplicates.look_up(query.text, lineage)
-                refusal = self._judge(query.text) if first else Refusal("duplicate")
+                refusal = self.judge(query.text) if first else Refusal("duplicate")
                 if refusal is None:
                     yield query
                 elif (chunk := chunk_of(query)) is not None:
                     refusal.raw = query.text
                     chunk.refuse(lineage, refusal)
 
-    def _judge(self, text: str) -> Refusal | None:
-        words = len(_WORD.findall(text))
+    def judge(self, text: str) -> Refusal | None:
+        """Why a query is left out whatever the others are; None where it is not."""
+        words = len(text.split())
         if words < self.min_words:
             return Refusal("too_few_words")
         if words > self.max_words:
             return Refusal("too_many_words", detail=f"{words} words")
+        if self.known and query_hash(text) in self.known:
+            return Refusal("contaminated", detail="an item of an evaluation set, word for word")
         if self.language is not None:
             found = language_of(text, MIN_LETTERS, MIN_SURE)
             if found not in ("", self.language):

@@ -16,7 +16,7 @@ from blocks.generate.errors import Rejected
 from blocks.generate.generate import Ask
 from blocks.instruct.prompted import PROVENANCE, Prompted
 from blocks.instruct.templates import parse_templatized
-from blocks.shards.chunk import FORMAT, LINEAGE, RETRIED, Refusal
+from blocks.shards.chunk import FORMAT, LINEAGE, RETRIED, Refusal, chunk_of
 
 TEMPLATIZER = "fineinstructions/query_templatizer"
 """The released model: Llama-3.2 1B Instruct, distilled for this."""
@@ -50,7 +50,9 @@ class Templatize(Prompted):
 
     async def rollout(self, document: Document, generate: Ask) -> Sequence[Document | Refusal]:
         """Ask for the template of a query."""
-        query = self.tokenizer.neutralise(document.text)[0]
+        query, broken = self.tokenizer.neutralise(document.text)
+        if broken and (chunk := chunk_of(document)) is not None:
+            chunk.count(special_tokens_broken_up=broken)
         if len(query.encode()) > self.room and not await self.offload(self.tokenizer.fits, query, self.room):
             raise Rejected("query_too_long", f"more than {self.room} tokens")
         answer = await generate(self.request(query))
@@ -64,6 +66,7 @@ class Templatize(Prompted):
             **{key: value for key, value in document.metadata.items() if key not in (LINEAGE, RETRIED)},
             **self.provenance(answer),
             FORMAT: TEMPLATES,
+            "template_source": document.metadata.get("template_source") or document.metadata.get("source_dataset"),
             "template": made.template.text,
             "description": made.description,
             "complexity": made.template.complexity,

@@ -7,28 +7,33 @@ position of the excerpt correlate with 0.99, and where the templates come from.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
-import fsspec
 import numpy as np
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from blocks.instruct.choose import shares
-from blocks.shards.commit import load_commits
+from blocks.instruct.choose import MOST_COMPLEX
+from blocks.instruct.pooling import CHUNKS
 from blocks.shards.folder import RunFolder
+from blocks.shards.tables import read_tables
 
 COLUMNS = (
-    *("template_id", "template", "template_source", "complexity", "chunk_k", "similarity", "grounding", "position"),
+    *("template_id", "template_source", "complexity", "chunk_k", "similarity", "grounding", "position"),
     *("source_id", "judge_score"),
 )
 """What is read of the pairs."""
 
+MOST_USED = 10
+
+STEPS = 1000
+"""Steps of the histograms from which quantiles are read."""
+
+QUANTILES = (0, 0.25, 0.5, 0.75, 1)
+
 
 def template_use(folder: RunFolder) -> dict[str, Any]:
-    """How the pairs of a run use their templates.
+    """How the pairs of a run use their templates; read once, file by file, with nothing kept of a pair.
 
     Args:
         folder: a run of the stage `pairs` or `budget`.
@@ -36,68 +41,85 @@ def template_use(folder: RunFolder) -> dict[str, Any]:
     Returns:
         `pairs`, `documents` with a pair, `templates` (different ones), `most_used` (the templates with the largest
         shares), `sources` and `complexities` (shares), `chunks` (by chunk: pairs, and mean position of what was copied
-        in the document), `pearson` (of chunk, where it is not 0, and position; None of fewer than two), `similarity`
-        and `grounding` (quantiles 0, 0.25, 0.5, 0.75, 1), and `scores` (of the judge).
+        in the document), `pearson` (of chunk, where it is not 0, and position; None where they do not vary),
+        `similarity` and `grounding` (quantiles 0, 0.25, 0.5, 0.75, 1, to a thousandth), and `scores` (of the judge).
     """
-    templates: Counter[str] = Counter()
-    texts: dict[str, str] = {}
-    sources: Counter[str] = Counter()
-    scores: Counter[str] = Counter()
-    documents: set[str] = set()
-    numbers: dict[str, list[Any]] = {name: [] for name in ("complexity", "chunk_k", "similarity", "grounding")}
-    positions: list[float] = []
-    for table in _tables(folder):
-        for row in table.to_pylist():
-            templates[row["template_id"]] += 1
-            texts.setdefault(row["template_id"], row["template"])
-            sources[row["template_source"] or ""] += 1
-            documents.add(row["source_id"])
-            if row["judge_score"] is not None:
-                scores[f"{row['judge_score']:g}"] += 1
-            for name, column in numbers.items():
-                column.append(row[name])
-            positions.append(float("nan") if row["position"] is None else row["position"])
-    pairs = templates.total()
-    chunk, position = np.array(numbers["chunk_k"]), np.array(positions)
-    placed = (chunk > 0) & ~np.isnan(position) if pairs else np.zeros(0, bool)
-    varies = placed.sum() > 1 and np.ptp(chunk[placed]) > 0 and np.ptp(position[placed]) > 0
+    counts: dict[str, Counter[Any]] = {name: Counter() for name in COLUMNS}
+    documents = 0
+    sums = np.zeros((CHUNKS + 1, 3))  # by chunk: pairs that were copied from somewhere, their positions, the squares
+    steps = {name: np.zeros(STEPS + 1, np.int64) for name in ("similarity", "grounding")}
+    for table in read_tables(folder, COLUMNS):
+        for name in ("template_id", "template_source", "complexity", "chunk_k", "judge_score"):
+            found = table.column(name).value_counts()
+            for entry in found.to_pylist():
+                counts[name][entry["values"]] += entry["counts"]
+        source = table.column("source_id").combine_chunks()
+        # The pairs of a document stand together, in one file.
+        documents += len(source) and 1 + (pc.sum(pc.not_equal(source[1:], source[:-1])).as_py() or 0)
+        for name, histogram in steps.items():
+            values = table.column(name).to_numpy().astype(float)
+            np.add.at(histogram, np.rint(np.clip(values, 0, 1) * STEPS).astype(int), 1)
+        chunk, position = table.column("chunk_k").to_numpy(), table.column("position").to_numpy().astype(float)
+        known = ~np.isnan(position)
+        for column, values in enumerate((np.ones(known.sum()), position[known], position[known] ** 2)):
+            np.add.at(sums[:, column], chunk[known], values)
+    templates, pairs = counts["template_id"], counts["template_id"].total()
+    most = dict(templates.most_common(MOST_USED))
+    texts = _texts(folder, most)
     return {
         "pairs": pairs,
-        "documents": len(documents),
+        "documents": documents,
         "templates": len(templates),
         "most_used": [
-            {"template_id": name, "template": texts[name], "share": count / pairs}
-            for name, count in templates.most_common(10)
+            {"template_id": name, "template": texts[name], "share": count / pairs} for name, count in most.items()
         ],
-        "sources": {name: count / pairs for name, count in sources.most_common()},
-        "complexities": shares(numbers["complexity"]) if pairs else {},
+        "sources": {name or "": count / pairs for name, count in counts["template_source"].most_common()},
+        "complexities": _shares(counts["complexity"]),
         "chunks": {
-            int(k): {"pairs": int((chunk == k).sum()), "position": _mean(position[chunk == k])}
-            for k in np.unique(chunk)
+            k: {"pairs": counts["chunk_k"][k], "position": float(sums[k, 1] / sums[k, 0]) if sums[k, 0] else None}
+            for k in sorted(counts["chunk_k"])
         },
-        "pearson": float(np.corrcoef(chunk[placed], position[placed])[0, 1]) if varies else None,
-        "similarity": _quantiles(numbers["similarity"]),
-        "grounding": _quantiles(numbers["grounding"]),
-        "scores": dict(sorted(scores.items())),
+        "pearson": _pearson(sums[1:]),
+        **{name: _quantiles(histogram) for name, histogram in steps.items()},
+        "scores": {f"{score:g}": count for score, count in sorted(counts["judge_score"].items(), key=str) if score},
     }
 
 
-def _tables(folder: RunFolder) -> Iterator[pa.Table]:
-    for commit in load_commits(folder):
-        for file in commit.files:
-            if file.path.startswith("shards/"):
-                with fsspec.open(f"{folder.output}/{file.path}", "rb") as stream:
-                    if file.path.endswith(".parquet"):
-                        yield pq.read_table(stream, columns=list(COLUMNS))
-                    else:
-                        rows = [orjson.loads(line) for line in stream]
-                        yield pa.table({name: [row[name] for row in rows] for name in COLUMNS})
+def _texts(folder: RunFolder, wanted: Mapping[str, int]) -> dict[str, str]:
+    """The texts of some templates; files are read until all are found."""
+    texts: dict[str, str] = {}
+    for table in read_tables(folder, ["template_id", "template"]) if wanted else ():
+        for name, text in zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True):
+            if name in wanted:
+                texts[name] = text
+        if len(texts) == len(wanted):
+            break
+    return texts
 
 
-def _mean(values: np.ndarray[Any, Any]) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+def _shares(complexities: Counter[int]) -> dict[int, float]:
+    """Share of each complexity; those of `MOST_COMPLEX` and more together."""
+    counts: Counter[int] = Counter()
+    for complexity, count in complexities.items():
+        counts[min(complexity, MOST_COMPLEX)] += count
+    return {complexity: counts[complexity] / counts.total() for complexity in sorted(counts)}
 
 
-def _quantiles(values: list[float]) -> list[float]:
-    return [round(float(one), 4) for one in np.quantile(values, (0, 0.25, 0.5, 0.75, 1))] if values else []
+def _pearson(sums: np.ndarray[Any, Any]) -> float | None:
+    """Correlation of the number of a row, from 1 on, and positions of which count, sum and sum of squares are given."""
+    count, total, squares = sums.sum(0)
+    k = np.arange(1, len(sums) + 1)
+    if not count:
+        return None
+    mean_k, mean = (k * sums[:, 0]).sum() / count, total / count
+    spread_k = (k**2 * sums[:, 0]).sum() / count - mean_k**2
+    spread = squares / count - mean**2
+    if spread_k <= 1e-12 or spread <= 1e-12:
+        return None
+    return float(((k * sums[:, 1]).sum() / count - mean_k * mean) / np.sqrt(spread_k * spread))
+
+
+def _quantiles(histogram: np.ndarray[Any, Any]) -> list[float]:
+    total = histogram.sum()
+    ranks = [max(1, round(share * total)) for share in QUANTILES]
+    return [int(np.searchsorted(histogram.cumsum(), rank)) / STEPS for rank in ranks] if total else []

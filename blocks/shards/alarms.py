@@ -41,6 +41,8 @@ ADVICE = {
     "language": "the model answers in another language than the document's: ask for it in the prompt, or use --where",
     "judge_unreadable": "the judge does not keep to its format: see rejected/, raise max_tokens or take another judge",
     "contaminated": "many documents hold text of an evaluation set: see rejected/ for which one",
+    "no_template": "the bank has nothing near them: lower --threshold (see calibrate), or make more templates",
+    "not_grounded": "the model writes instead of copying: look at some, or take another model for the stage `pairs`",
     "document_too_long": "see --long-documents, or use a model with a longer context",
 }
 """What to do about a reason."""
@@ -58,7 +60,19 @@ def find_alarms(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     Returns:
         For each: `format` (empty for documents), `measure`, `value`, `limit`, and `text` for people.
     """
-    return [*_documents(summary["documents"]), *_samples(summary["samples"]), *_checks(summary), *_diversity(summary)]
+    return [
+        *_nothing(summary),
+        *_documents(summary["documents"]),
+        *_samples(summary["samples"]),
+        *_checks(summary),
+        *_diversity(summary),
+    ]
+
+
+def _nothing(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    read = summary["documents"]["read"]
+    if read and not any(summary["samples"]["written"].values()):
+        yield _alarm("", "nothing", 1.0, 0.0, f"none of {read:,} documents gave a sample: {LOOK}")
 
 
 def _documents(documents: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

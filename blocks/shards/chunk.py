@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import Any, Literal, NamedTuple
 
 from datatrove.data import Document
@@ -254,6 +255,13 @@ def written_by_model(document: Document) -> str:
     """What the model wrote of a sample: what is to be measured and judged."""
     answer: str | None = document.metadata.get(ANSWER)
     return answer or document.text
+
+
+def batched_by_chunk(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    """Batches that end where a chunk ends, so that what is in them does not depend on where a run began."""
+    for _, of_chunk in groupby(documents, key=lambda document: document.metadata.get(LINEAGE, "").partition(":")[0]):
+        while batch := list(islice(of_chunk, size)):
+            yield batch
 
 
 def is_document(lineage: str) -> bool:

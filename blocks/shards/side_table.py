@@ -10,15 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import fsspec
-import orjson
-import pyarrow.parquet as pq
-
 from blocks.shards.commit import commit_path, committed_chunks, load_commit, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan
 from blocks.shards.run import load_run
 from blocks.shards.source import InputFile
+from blocks.shards.tables import read_table
 
 
 class SideTable:
@@ -109,15 +106,9 @@ class SideTable:
                 if shard.path.startswith("shards/"):
                     yield from self._read(f"{self.folder.output}/{shard.path}")
 
-    def _read(self, path: str) -> Iterator[dict[str, Any]]:
-        wanted = ["id", *self._wanted]
-        with fsspec.open(path, "rb") as stream:
-            if path.endswith(".parquet"):
-                yield from pq.read_table(stream, columns=wanted).to_pylist()
-            else:
-                for line in stream:
-                    row = orjson.loads(line)
-                    yield {name: row[name] for name in wanted}
+    def _read(self, path: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = read_table(path, ["id", *self._wanted]).to_pylist()
+        return rows
 
 
 class GroupedTable(SideTable):

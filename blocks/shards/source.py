@@ -104,13 +104,17 @@ def shards_of(source: str, format: str = "*") -> str:
         format: which of its shards.
 
     Raises:
-        RunError: the path cannot be opened.
+        RunError: the path cannot be opened, or it is a run that has written nothing.
     """
     try:
         fs, path = url_to_fs(source)
     except (ImportError, ValueError) as error:
         raise RunError(f"cannot open --input {source}: {error}") from error
-    return f"{source.rstrip('/')}/shards/{format}/*" if fs.exists(f"{path}/run.yaml") else source
+    if not fs.exists(f"{path}/run.yaml"):
+        return source
+    if not fs.exists(f"{path}/shards"):
+        raise RunError(f"the run {source} has written nothing: is it finished, and what does its summary.json say?")
+    return f"{source.rstrip('/')}/shards/{format}/*"
 
 
 def list_files(source: str) -> list[InputFile]:

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ import orjson
 from blocks.shards.alarms import find_alarms
 from blocks.shards.commit import Commit, load_commits, pending_units
 from blocks.shards.diversity import FormatDiversity
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import Unit
 from blocks.shards.run import RunRecord
 from blocks.shards.tally import Tally
@@ -29,6 +30,20 @@ NAMED = (
     "judge_input_cut",
 )
 """Numbers of a tally that have a place of their own in the summary."""
+
+
+def check_complete(output: str) -> None:
+    """Refuse a run that is not finished, as far as its output tells; anything else passes.
+
+    Raises:
+        RunError: it has no summary yet, or one that says so.
+    """
+    folder = RunFolder(output, Path())
+    if folder.read_output("run.yaml") is None:
+        return
+    told = folder.read_output("summary.json")
+    if told is None or not orjson.loads(told)["complete"]:
+        raise RunError(f"the run {output} is not finished: start it again first")
 
 
 def log_launch(folder: RunFolder) -> None:

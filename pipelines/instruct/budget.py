@@ -42,6 +42,9 @@ def budget(
             rich_help_panel=KEEP,
         ),
     ],
+    input_state: Annotated[
+        Path | None, typer.Option(help="State folder of that run, if it has one of its own.", rich_help_panel=IN)
+    ] = None,
     state: arguments.State = None,
     publish: arguments.Publish = None,
     revision: Annotated[str | None, typer.Option(help="Revision of the tokenizer.", rich_help_panel=KEEP)] = None,
@@ -75,7 +78,7 @@ def budget(
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
         former = load_run(folder)
-        made = RunFolder.at(input)
+        made = RunFolder.at(input, input_state)
         record = load_run(made)
         if record is None or PAIRS not in record.formats:
             raise RunError(f"--input {input} is no run folder of the stage `pairs`")

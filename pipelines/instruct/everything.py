@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,16 +17,23 @@ from rich.console import Console
 from rich.rule import Rule
 
 from blocks.execute.options import one_line_errors
+from blocks.instruct.match import AUTHORS_ENCODER
 from blocks.shards.folder import RunError
+from blocks.shards.source import list_files, pin
+from pipelines.instruct.budget import budget
+from pipelines.instruct.index import index
+from pipelines.instruct.match import match
+from pipelines.instruct.pairs import pairs
+from pipelines.instruct.templates import templates
 
 console = Console()
 
-STAGES: dict[str, dict[str, str]] = {
-    "templates": {},
-    "index": {"input": "templates"},
-    "match": {"bank": "index"},
-    "pairs": {"input": "match"},
-    "budget": {"input": "pairs"},
+COMMANDS: dict[str, tuple[Callable[..., None], dict[str, str]]] = {
+    "templates": (templates, {}),
+    "index": (index, {"input": "templates"}),
+    "match": (match, {"bank": "index"}),
+    "pairs": (pairs, {"input": "match"}),
+    "budget": (budget, {"input": "pairs"}),
 }
 """The stages, and which of their options are the outputs of others."""
 
@@ -59,16 +68,41 @@ def stage_options(told: Any, file: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(told, dict) or not isinstance(told.get("output"), str):
         raise RunError(f"--config {file}: it must have `output`, the folder of all runs")
     for stage, options in told.items():
-        if stage != "output" and (stage not in STAGES or not isinstance(options, Mapping)):
-            raise RunError(f"--config {file}: {stage!r} is none of output, {', '.join(STAGES)} with options")
-    return {
+        if stage != "output" and (stage not in COMMANDS or not isinstance(options, Mapping)):
+            raise RunError(f"--config {file}: {stage!r} is none of output, {', '.join(COMMANDS)} with options")
+    options = {
         stage: {
             "output": f"{told['output']}/{stage}",
             **{option: f"{told['output']}/{other}" for option, other in inputs.items()},
             **told.get(stage, {}),
         }
-        for stage, inputs in STAGES.items()
+        for stage, (_, inputs) in COMMANDS.items()
     }
+    if wrong := list(_mistakes(options)):
+        raise RunError(f"--config {file}: {'; '.join(wrong)}")
+    return options
+
+
+def _mistakes(options: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What can be seen before anything has run: names of options, inputs, and the threshold of another encoder."""
+    for stage, (command, _) in COMMANDS.items():
+        known = {name.replace("_", "-") for name in signature(command).parameters}
+        for name in options[stage]:
+            if (typed := name.replace("_", "-")) not in known:
+                near = get_close_matches(typed, known, 1)
+                yield f"{stage} has no option {name!r}" + (f" (is it {near[0]!r}?)" if near else "")
+    for stage in ("templates", "match"):
+        if "input" not in options[stage]:
+            yield f"{stage} has no input"
+            continue
+        try:
+            list_files(pin(str(options[stage]["input"])))
+        except RunError as error:
+            yield f"{stage}: {error}"
+    if options["index"].get("encoder", AUTHORS_ENCODER) != AUTHORS_ENCODER and "threshold" not in options["match"]:
+        yield "match needs a threshold, which `calibrate` proposes, since the encoder is another one"
+    if "tokenizer" not in options["budget"]:
+        yield "budget needs a tokenizer"
 
 
 def run_stage(stage: str, options: Mapping[str, Any]) -> None:

@@ -19,12 +19,14 @@ from blocks.execute.show import show_summary
 from blocks.generate.pins import pin_model
 from blocks.instruct.bank import FURTHER, Bank, EmbedTemplates, build_bank, embedded_schema
 from blocks.instruct.encoder import Encoder, need_instruct
+from blocks.instruct.index import FLAT_BELOW
 from blocks.instruct.match import AUTHORS_ENCODER
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
 from blocks.shards.run import RunRecord, begin_run, load_run
 from blocks.shards.source import list_files, shards_of
+from blocks.shards.summary import check_complete
 from blocks.shards.write import WriteShards
 
 console = Console()
@@ -53,7 +55,11 @@ def index(
     ] = None,
     flat_below: Annotated[
         int | None,
-        typer.Option(min=1, help="Templates up to which the search is exact.", rich_help_panel=arguments.OUT),
+        typer.Option(
+            min=1,
+            help=f"Templates below which the search is exact, {FLAT_BELOW:,} by default; above, it finds about 97 %.",
+            rich_help_panel=arguments.OUT,
+        ),
     ] = None,
     chunk_size: arguments.ChunkSize = 5000,
     tasks: arguments.Tasks = None,
@@ -73,6 +79,7 @@ def index(
             raise RunError("--output of the stage index must be local: the bank is mapped into memory")
         former = load_run(folder)
         pins: dict[str, Any] = dict(former.pins) if former else {}
+        check_complete(input)
         files = list_files(shards_of(input))
         check_columns(files, ["template", "description", *FURTHER])
         if former is None or (former.config["encoder"], former.config["revision"]) != (encoder, revision):

@@ -116,7 +116,7 @@ def match(
             "where": where or [],
             "chunk_size": chunk_size,
             "shard_format": shard_format,
-            "bank": told["made_from"],
+            "bank": told["name"],
             "threshold": least,
             "templates": templates,
             "candidates": candidates,

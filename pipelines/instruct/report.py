@@ -16,6 +16,7 @@ from blocks.execute.options import one_line_errors
 from blocks.instruct.bank import Bank
 from blocks.instruct.calibrate import propose, propose_by_pairs, said_by_model, similarities
 from blocks.instruct.encoder import Encoder, need_instruct
+from blocks.instruct.instantiate import PAIRS
 from blocks.instruct.use import template_use
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns, extend_plan
@@ -28,13 +29,15 @@ console = Console()
 
 def report(
     run: Annotated[str, typer.Argument(help="Run folder of the stage `pairs` or `budget`.")],
+    state: Annotated[Path | None, typer.Option(help="State folder of the run, if it has one of its own.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write it to.", dir_okay=False)] = None,
 ) -> None:
     """Show which templates the pairs of a run use, and whether chunks find what stands in them."""
     with one_line_errors(console):
-        folder = RunFolder.at(run)
-        if load_run(folder) is None:
-            raise RunError(f"{run} is no run folder: there is no run.yaml")
+        folder = RunFolder.at(run, state)
+        record = load_run(folder)
+        if record is None or PAIRS not in record.formats:
+            raise RunError(f"{run} is no run folder of the stage `pairs` or `budget`")
         found = template_use(folder)
         show_use(console, found)
         if out is not None:

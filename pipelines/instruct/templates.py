@@ -22,7 +22,7 @@ from blocks.generate.model import choose_model
 from blocks.generate.prompts import load_prompt
 from blocks.instruct.moderate import Moderate, choose_moderation
 from blocks.instruct.prompted import instruct_prompt
-from blocks.instruct.queries import MAX_WORDS, MIN_WORDS, Duplicates, Hygiene
+from blocks.instruct.queries import MAX_WORDS, MIN_WORDS, Duplicates, Hygiene, query_hash
 from blocks.instruct.templatize import TEMPLATE_SCHEMA, TEMPLATIZER, Templatize
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
@@ -43,9 +43,12 @@ def templates(
     text_column: Annotated[str, typer.Option(help="Column with the query.", rich_help_panel=IN)] = "text",
     id_column: arguments.IdColumn = "id",
     source_column: Annotated[
-        str,
-        typer.Option(help="Column with where a query comes from; without it, the input's name.", rich_help_panel=IN),
-    ] = "source",
+        str | None,
+        typer.Option(
+            help="Column with where a query comes from: 'source' by default, and without it the input's name.",
+            rich_help_panel=IN,
+        ),
+    ] = None,
     where: arguments.WhereFilters = None,
     limit: arguments.Limit = None,
     language: Annotated[
@@ -56,8 +59,8 @@ def templates(
     decontaminate: Annotated[
         list[str] | None,
         typer.Option(
-            help="Evaluation set, local, s3:// or hf://: queries that share 12 words in a row with it are rejected. "
-            "Repeatable.",
+            help="Evaluation set, local, s3:// or hf://: queries that share 12 words in a row with it, or are one of "
+            "its shorter questions, are rejected. Repeatable.",
             rich_help_panel=KEEP,
         ),
     ] = None,
@@ -128,8 +131,10 @@ def templates(
             pins.pop("model_revision", None)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
-        check_columns(files, [text_column, *(found.column for found in filters)])
-        has_source = any(source_column in columns_of_first_rows(file) for file in files)
+        named = [source_column] if source_column else []
+        check_columns(files, [text_column, *named, *(found.column for found in filters)])
+        source = source_column or "source"
+        has_source = any(source in columns_of_first_rows(file) for file in files)
         started_with = json_object(server_options, "--server-options")
         chosen = choose_model(
             server,
@@ -146,10 +151,11 @@ def templates(
         evaluation = EvaluationSets(decontaminate) if decontaminate else None
         moderator = choose_moderation(moderation) if moderation else None
         hygiene = Hygiene(
-            Duplicates(folder.state / "queries.table", chunk_size),
+            Duplicates(folder, chunk_size, text_column, filters),
             None if language == "any" else language,
             min_words,
             max_words,
+            frozenset(map(query_hash, evaluation.short_questions())) if evaluation else frozenset(),
         )
         asking: dict[str, Any] = {"max_failure_rate": max_failure_rate, "request_timeout": request_timeout}
 
@@ -174,11 +180,13 @@ def templates(
             "input": input,
             "text_column": text_column,
             "id_column": id_column,
-            "source": source_column if has_source else dataset_name(input),
+            "source_column": source if has_source else None,
             "where": where or [],
             "chunk_size": chunk_size,
             "shard_format": shard_format,
-            "hygiene": [language, min_words, max_words],
+            "language": language,
+            "min_words": min_words,
+            "max_words": max_words,
             "decontaminate": evaluation.fingerprint if evaluation else None,
             "moderation": moderator.model if moderator else None,
             **chosen.fingerprint(started_with),
@@ -200,7 +208,7 @@ def templates(
             run.plan(files, chunk_size, limit, grow=not retry_failed)
             if retry_failed:
                 run.retry_failed()
-            hygiene.duplicates.find(run.units, text_column, filters)
+            hygiene.duplicates.find()
             if run.submitted(options, chosen.name):
                 return
             if run.pending_passes():
@@ -215,8 +223,8 @@ def templates(
                                 text_column,
                                 id_column,
                                 filters,
-                                {source_column: "template_source"} if has_source else {},
-                                source_dataset=None if has_source else dataset_name(input),
+                                {source: "template_source"} if has_source else {},
+                                source_dataset=dataset_name(input),
                             ),
                             hygiene,
                             *([clean_of.filter()] if clean_of else []),

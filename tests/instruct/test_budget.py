@@ -46,8 +46,8 @@ def test_what_a_pair_has_to_reach(fields, reason):
 
 
 def test_other_thresholds():
-    assert Thresholds(score=None).reason(pair(1, judge_score=None)) is None
-    assert Thresholds(grounded=0.95).reason(pair(1)) == "not_grounded"
+    assert Thresholds(min_score=None).reason(pair(1, judge_score=None)) is None
+    assert Thresholds(min_grounded=0.95).reason(pair(1)) == "not_grounded"
 
 
 @pytest.mark.parametrize("seed", range(20))

