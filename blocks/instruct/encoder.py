@@ -1,7 +1,9 @@
 """The encoder: documents to K+1 embeddings each, descriptions of templates to one.
 
 Any sentence-transformers model will do: what it does after its token embeddings is replaced by Gaussian pooling. So a
-description and a whole document are pooled in the same way, by the mean, and parts of a document beside them.
+description and a whole document are pooled in the same way, by the mean, and parts of a document beside them. BGE-M3,
+of which FineInstructions (arXiv 2601.22146) made its embedding, pools by its first token when it is left alone, reads
+8,192 tokens and has 1,024 dimensions; another encoder needs a threshold of its own.
 
 A document that is longer than the encoder is read in windows that overlap; each token's embedding is taken from the
 window in which it stands further from the edge, and the pooling sees one row of tokens, as long as the document. The
@@ -45,8 +47,8 @@ def need_instruct() -> None:
     needed = {"torch": "torch", "sentence_transformers": "sentence-transformers", "faiss": "faiss-cpu"}
     if missing := [needed[name] for name in needed if find_spec(name) is None]:
         raise RunError(
-            f"{', '.join(missing)} not installed here: pip install 'finemill[instruct]' (on a machine without a GPU "
-            f"install the CPU build of torch first, see the README)"
+            f"{', '.join(missing)} not installed here: pip install -e '.[instruct]' (on a machine without a GPU first "
+            f"pip install torch --index-url https://download.pytorch.org/whl/cpu)"
         )
 
 

@@ -91,6 +91,7 @@ def index(
             "encoder": encoder,
             "encoder_revision": pins["encoder_revision"],
             "max_length": max_length,
+            "flat_below": flat_below,
         }
 
         def begin() -> RunRecord:
