@@ -41,6 +41,7 @@ PAIR_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # {source_id}/{template_id}
         pa.field("text", pa.string(), nullable=False),  # Instruction: …\n\nAnswer: …
+        pa.field("format", pa.string(), nullable=False),  # pairs
         pa.field("instruction", pa.string(), nullable=False),
         pa.field("answer", pa.string(), nullable=False),
         pa.field("template_id", pa.string(), nullable=False),
