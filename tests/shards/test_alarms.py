@@ -70,8 +70,21 @@ def test_documents_and_failures(tmp_path):
     assert alarms["", "empty_text"]["value"] == round(70 / 204, 4)
 
 
+def test_a_run_that_writes_nothing_says_so(tmp_path):
+    """However few its documents are."""
+    _, summary = run(tmp_path, ["refuse this"] * 3)
+    assert [alarm["text"] for alarm in summary["alarms"]] == [
+        "none of 3 documents gave a sample: look at some of them, in rejected/ or by their `checks`"
+    ]
+
+
 def test_what_was_asked_for_is_no_alarm_and_low_scores_have_advice_of_their_own():
-    samples = {"requested": {"faq": 200}, "rejected": {"faq": {"judge_usefulness": 90}}, "failed": {}}
+    samples = {
+        "requested": {"faq": 200},
+        "rejected": {"faq": {"judge_usefulness": 90}},
+        "failed": {},
+        "written": {"faq": 110},
+    }
     documents = {"read": 200, "rejected": {"no_format_suits": 150, "document_too_long": 60}}
     found = find_alarms({"documents": documents, "samples": samples, "checks": {}, "diversity": {}})
     assert [alarm["measure"] for alarm in found] == ["document_too_long", "judge_usefulness"]
