@@ -23,6 +23,7 @@ from blocks.shards.leases import Leases, claimed_units
 from blocks.shards.plan import Unit, check_chunk_size, load_plan
 from blocks.shards.retry import failures_of
 from blocks.shards.rows import BadRow, read_rows
+from blocks.shards.sample import Sample
 from blocks.shards.side_table import SideTable
 from blocks.shards.source import InputFile
 from blocks.shards.where import Where
@@ -53,6 +54,7 @@ class ReadUnits(PipelineStep):
             under other names.
         source_dataset: what `metadata["source_dataset"]` says; None leaves a column of that name as it is.
         joined: a side table whose columns are added to the rows, before `where` looks at them; null where it has none.
+        sample: rows must be in it; the others are counted like those that do not match `where`.
     """
 
     name = "finemill units"
@@ -68,6 +70,7 @@ class ReadUnits(PipelineStep):
         columns: Sequence[str] | Mapping[str, str] = (),
         source_dataset: str | None = None,
         joined: SideTable | None = None,
+        sample: Sample | None = None,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -77,6 +80,7 @@ class ReadUnits(PipelineStep):
         self.columns = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
         self.source_dataset = source_dataset
         self.joined = joined
+        self.sample = sample
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the documents of every chunk that is not committed yet, in order."""
@@ -181,7 +185,8 @@ class ReadUnits(PipelineStep):
             self._judge(unit, row)
             chunk.refuse_row(place, Refusal(row.reason, id=position, raw=row.raw))
             return None
-        if not all(where(row) for where in self.where):
+        drawn = self.sample is None or (unit.number, offset) in self.sample
+        if not drawn or not all(where(row) for where in self.where):
             if failure is None:
                 chunk.exclude()
             return None
