@@ -28,13 +28,13 @@ from blocks.execute.show import show_plan, show_routing, show_samples, show_summ
 from blocks.filters.decontaminate import EvaluationSets, Index
 from blocks.filters.pii import RemovePII
 from blocks.filters.verify import Verify, describe, run_rules
+from blocks.generate import clean
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import DEFAULT_MODEL, SPEED_ONLY, Model, choose_model
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompts
 from blocks.judge.choose import judge_in_pipeline
 from blocks.publish.beside import hub_output, publishing
-from blocks.rephrase import clean
 from blocks.rephrase.rephrase import Rephrase
 from blocks.rephrase.route import parse_routes, routing_report
 from blocks.rephrase.schema import REPHRASED_SCHEMA

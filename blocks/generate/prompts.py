@@ -22,7 +22,7 @@ Layout = Literal["instruction-first", "document-first"]
 PLACEHOLDER = "[[DOCUMENT]]"
 PROMPTS = Path(__file__).resolve().parents[2] / "prompts"
 
-NOT_FORMATS = ("instruct", "judge")
+NOT_FORMATS = ("complete", "instruct", "judge")
 """Families that make no samples of documents: other pipelines load them."""
 
 # A prompt's name becomes the name of a folder of shards and a part of sample ids.

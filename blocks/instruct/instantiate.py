@@ -23,10 +23,10 @@ from blocks.generate.answer import Answer
 from blocks.generate.budget import LEAST_ROOM, SENTENCE_END, truncate
 from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
 from blocks.generate.generate import Ask
+from blocks.generate.prompted import PROVENANCE, Prompted
 from blocks.instruct.excerpts import Source
 from blocks.instruct.pairs import parse_pair
 from blocks.instruct.pooling import CHUNKS
-from blocks.instruct.prompted import PROVENANCE, Prompted
 from blocks.instruct.templates import parse_template
 from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, RETRIED, Refusal, chunk_of
 from blocks.shards.documents import source_hash

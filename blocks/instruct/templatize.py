@@ -14,7 +14,7 @@ from datatrove.data import Document
 
 from blocks.generate.errors import Rejected
 from blocks.generate.generate import Ask
-from blocks.instruct.prompted import PROVENANCE, Prompted
+from blocks.generate.prompted import PROVENANCE, Prompted
 from blocks.instruct.templates import parse_templatized
 from blocks.shards.chunk import FORMAT, LINEAGE, RETRIED, Refusal, chunk_of
 

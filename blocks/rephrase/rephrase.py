@@ -18,12 +18,12 @@ from datatrove.data import Document
 
 from blocks.generate.answer import Answer
 from blocks.generate.budget import document_room, split, truncate
+from blocks.generate.clean import clean, trim_to_sentence
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
 from blocks.generate.generate import Ask, Generate
 from blocks.generate.prompts import Layout, Prompt
 from blocks.generate.tokenizer import TokenCounter
-from blocks.rephrase.clean import clean, trim_to_sentence
 from blocks.rephrase.features import features
 from blocks.rephrase.route import Route, suits
 from blocks.rephrase.route import describe as describe_route

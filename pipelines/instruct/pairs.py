@@ -22,7 +22,7 @@ from blocks.generate.model import Model, choose_model
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompt
 from blocks.instruct.instantiate import INSTANTIATOR, PAIR_SCHEMA, PAIRS, Instantiate
-from blocks.instruct.prompted import instruct_prompt
+from blocks.instruct.prompts import instruct_prompt
 from blocks.judge.choose import judge_in_pipeline
 from blocks.publish.beside import hub_output, publishing
 from blocks.shards.folder import RunFolder

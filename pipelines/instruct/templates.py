@@ -21,7 +21,7 @@ from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import choose_model
 from blocks.generate.prompts import load_prompt
 from blocks.instruct.moderate import Moderate, choose_moderation
-from blocks.instruct.prompted import instruct_prompt
+from blocks.instruct.prompts import instruct_prompt
 from blocks.instruct.queries import MAX_WORDS, MIN_WORDS, Duplicates, Hygiene, query_hash
 from blocks.instruct.templatize import TEMPLATE_SCHEMA, TEMPLATIZER, Templatize
 from blocks.shards.folder import RunFolder

@@ -12,7 +12,7 @@ from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected
 from blocks.generate.tokenizer import CharacterEstimate
 from blocks.instruct.instantiate import Instantiate, contract
-from blocks.instruct.prompted import instruct_prompt
+from blocks.instruct.prompts import instruct_prompt
 from blocks.shards.chunk import Refusal
 
 ENDPOINT = Endpoint((), "model")

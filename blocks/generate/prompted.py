@@ -1,4 +1,4 @@
-"""`Prompted`: what the two model stages of FineInstructions have in common: one prompt, one request per thing asked."""
+"""`Prompted`: a step that asks with one prompt. What it asks about, and makes of the answer, is for a subclass to say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blocks.generate.answer import Answer
 from blocks.generate.budget import document_room
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.generate import Generate
-from blocks.generate.prompts import PROMPTS, Prompt, load_prompt
+from blocks.generate.prompts import Prompt
 from blocks.generate.tokenizer import TokenCounter
 
 PROVENANCE = [
@@ -33,22 +33,11 @@ PROVENANCE = [
 """Columns of how a row was asked for, see `Prompted.provenance`."""
 
 
-def instruct_prompt(name: str, model: str) -> Prompt:
-    """The prompt that a model wants.
-
-    Args:
-        name: `templatize` or `instantiate`.
-        model: models of the paper's authors (`fineinstructions/…`) are given their input and nothing around it.
-    """
-    bare = ".bare" if model.startswith("fineinstructions/") else ""
-    return load_prompt(str(PROMPTS / "instruct" / f"{name}{bare}.md"))
-
-
 class Prompted(Generate):
     """Ask with one prompt.
 
     Args:
-        prompt: see `instruct_prompt`.
+        prompt: what is put around the thing that is asked about.
         endpoint: where the model answers.
         tokenizer: the model's.
         context: the model's context in tokens, prompt and answer together.

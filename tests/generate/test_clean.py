@@ -2,8 +2,8 @@ import random
 
 import pytest
 
+from blocks.generate.clean import Cleaned, clean, trim_to_sentence
 from blocks.generate.prompts import load_prompt
-from blocks.rephrase.clean import Cleaned, clean, trim_to_sentence
 
 FAQ = load_prompt("faq").text
 TABLE = "| a | b |\n|---|---|\n| 1 | 2 |"
