@@ -62,6 +62,15 @@ def judge(prompt: str) -> str:
     return feedback if score == "none" else f"{feedback}\n<score>\n{score}\n</score>"
 
 
+def go_on(prompt: str, digest: str) -> str:
+    """How a text goes on: other words, in a few cases hardly any."""
+    if digest[0] == "0":
+        return "The end."
+    words = prompt.split()
+    said = [words[int(xxhash.xxh3_64_hexdigest(f"{digest}{n}".encode()), 16) % len(words)] for n in range(60)]
+    return f"{' '.join(said)}."
+
+
 class Mock:
     def __init__(self, log: str, latency: float, models: list[str], key: str | None, prefix: str) -> None:
         self.log = Path(log) if log else None
@@ -69,7 +78,8 @@ class Mock:
         self.seen: set[str] = set()
         self.quote_key = False
         self.mended = Path("never")
-        self.writes = self.instructs = False
+        self.writes = self.instructs = self.completes = False
+        self.known: list[str] = []
 
     def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
         if self.log:
@@ -134,6 +144,9 @@ class Mock:
         reason, said = "stop", {}
         if self.instructs and (answered := instruct(prompt)):
             text, said = answered.text, {"kind": answered.kind}
+        elif self.completes:
+            known = [text for text in self.known if text.startswith(prompt)]
+            text = known[0][len(prompt) :] if known else go_on(prompt, digest)
         elif self.writes:
             text, reason, name, fault = write(prompt)
             said = {"format": name, "fault": fault}
@@ -165,12 +178,16 @@ def main() -> None:
     parser.add_argument("--quote-key", action="store_true", help="refuse completions, quoting the key")
     parser.add_argument("--writes", action="store_true", help="write whole answers to documents of tests/writer.py")
     parser.add_argument("--instructs", action="store_true", help="answer FineInstructions as tests/instructor.py does")
+    parser.add_argument("--completes", action="store_true", help="go on with the text of a prompt")
+    parser.add_argument("--knows", type=Path, help="JSON Lines whose texts it knows by heart, for --completes")
     parser.add_argument("--mended", type=Path, default=Path("never"), help="file that ends MOCK-BROKEN")
     options = parser.parse_args()
 
     async def serve() -> None:
         mock = Mock(options.log, options.latency, options.models.split(","), options.key, options.prefix)
-        mock.instructs = options.instructs
+        mock.instructs, mock.completes = options.instructs, options.completes
+        if options.knows:
+            mock.known = [json.loads(line)["text"] for line in options.knows.read_text().splitlines()]
         mock.quote_key, mock.writes, mock.mended = options.quote_key, options.writes, options.mended
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)

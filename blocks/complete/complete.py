@@ -96,6 +96,11 @@ class Complete(Prompted):
         self.cut_seed = cut_seed
         self.truncated_output = truncated_output
 
+    def preview_of(self, text: str) -> dict[str, Any]:
+        """The request body for a document as it would be sent (but for a seed)."""
+        cut = halve(self.tokenizer.neutralise(text)[0], "", self.cut_seed, self.unit, self.tokenizer, min_units=2)
+        return self.preview(cut.prompt)
+
     async def rollout(self, document: Document, generate: Ask) -> Sequence[Document | Refusal]:
         """Cut a document and ask for its continuation."""
         text, broken = self.tokenizer.neutralise(document.text)

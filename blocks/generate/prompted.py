@@ -1,4 +1,4 @@
-"""`Prompted`: a step that asks with one prompt. What it asks about, and makes of the answer, is for a subclass to say."""
+"""`Prompted`: a step that asks with one prompt; a subclass says about what, and what becomes of the answer."""
 
 from __future__ import annotations
 

@@ -1,0 +1,221 @@
+"""Halving and completion: first parts of documents, and how a teacher goes on with them (arXiv 2409.00096).
+
+    python pipelines/noninstruct.py --input 'documents/*.parquet' --output runs/noninstruct --model MODEL \
+        --server endpoint --endpoint https://api.example.com/v1 --api-key-env KEY
+
+A sample of documents is drawn from the whole input, each is cut once in its middle half, and the teacher's continuation
+becomes a row with `prompt`, `completion` and `messages` to fine-tune on. `--arm original` writes the second halves
+themselves, as a control: the effect disappears with them. Kill it at any moment and start the same command again.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from blocks.complete.complete import COMPLETION_SCHEMA, COMPLETIONS, Complete, Original, TruncatedOutput
+from blocks.complete.halve import Unit
+from blocks.execute import arguments
+from blocks.execute.after import waits_for
+from blocks.execute.arguments import ASK, IN, KEEP, RUN
+from blocks.execute.cluster import load_cluster
+from blocks.execute.launch import launch
+from blocks.execute.options import json_object, one_line_errors
+from blocks.execute.show import show_plan, show_samples, show_summary
+from blocks.generate import clean
+from blocks.generate.endpoint import Endpoint
+from blocks.generate.model import choose_model
+from blocks.generate.prompts import PROMPTS, load_prompt
+from blocks.publish.beside import hub_output, publishing
+from blocks.shards.folder import RunFolder
+from blocks.shards.plan import check_columns, extend_plan, load_plan
+from blocks.shards.read import ReadUnits, look
+from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.sample import Sample
+from blocks.shards.source import dataset_name, list_files, pin
+from blocks.shards.where import parse_where
+from blocks.shards.write import WriteShards
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+console = Console()
+
+DOCUMENTS = 80_000
+"""Of the paper, at second hand."""
+
+
+@app.command(no_args_is_help=True)
+def noninstruct(
+    input: arguments.Input,
+    output: arguments.Output,
+    state: arguments.State = None,
+    publish: arguments.Publish = None,
+    text_column: arguments.TextColumn = "text",
+    id_column: arguments.IdColumn = "id",
+    where: arguments.WhereFilters = None,
+    documents: Annotated[
+        int, typer.Option(min=1, help="Documents to draw from the whole input.", rich_help_panel=IN)
+    ] = DOCUMENTS,
+    draw_seed: Annotated[int, typer.Option(help="Of the drawing and the cuts.", rich_help_panel=IN)] = 0,
+    cut_unit: Annotated[Unit, typer.Option(help="Documents are cut at the end of one.", rich_help_panel=IN)] = "word",
+    arm: Annotated[
+        Literal["teacher", "original"],
+        typer.Option(
+            help="What follows: the teacher's continuation, or as a control the real one.", rich_help_panel=ASK
+        ),
+    ] = "teacher",
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="'bare' (the first part alone), 'onward' (a wish before it), or a file.", rich_help_panel=ASK
+        ),
+    ] = "bare",
+    server: arguments.ServerKind = "vllm",
+    model: Annotated[str | None, typer.Option(help="The teacher: Hub name or folder.", rich_help_panel=ASK)] = None,
+    revision: arguments.Revision = None,
+    endpoint: arguments.EndpointUrl = None,
+    api_key_env: arguments.ApiKeyEnv = None,
+    server_options: arguments.ServerOptions = None,
+    extra_body: arguments.ExtraBody = None,
+    tokenizer: arguments.Tokenizer = None,
+    context: arguments.Context = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest completion in tokens; 1024 by default.", rich_help_panel=ASK)
+    ] = None,
+    temperature: arguments.SamplingNumber = None,
+    top_p: arguments.SamplingNumber = None,
+    top_k: arguments.TopK = None,
+    seed: arguments.Seed = None,
+    truncated_output: Annotated[
+        TruncatedOutput,
+        typer.Option(help="Trim, keep or reject completions that hit --max-tokens.", rich_help_panel=KEEP),
+    ] = "trim",
+    shard_format: arguments.ShardFileFormat = "parquet",
+    chunk_size: arguments.ChunkSize = 5000,
+    tasks: arguments.Tasks = None,
+    workers: arguments.Workers = 1,
+    max_in_flight: arguments.MaxInFlight = None,
+    max_failure_rate: arguments.MaxFailureRate = 0.05,
+    request_timeout: arguments.RequestTimeout = 1800.0,
+    dry_run: arguments.DryRun = False,
+    samples: Annotated[int, typer.Option(help="Samples to print at the end.", rich_help_panel=RUN)] = 0,
+    retry_failed: arguments.RetryFailed = False,
+    cluster: arguments.ClusterProfile = None,
+    after: arguments.After = None,
+    config: arguments.Config = None,
+) -> None:
+    """Cut documents and let a teacher go on: data to fine-tune on that has no instruction in it."""
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    with one_line_errors(console):
+        if not dry_run and waits_for(after, options, console):
+            return
+        output, repository = hub_output(output, publish)
+        folder = RunFolder.at(output, state)
+        former = load_run(folder)
+        pins: dict[str, Any] = dict(former.pins) if former else {}
+        if not former or former.config["input"] != input:
+            pins["input"] = pin(input)
+        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
+            pins.pop("model_revision", None)
+        files = list_files(pins["input"])
+        filters = [parse_where(text) for text in where or []]
+        check_columns(files, [text_column, *(found.column for found in filters)])
+        started_with = json_object(server_options, "--server-options")
+        chosen = choose_model(
+            server,
+            model,
+            revision,
+            endpoint,
+            api_key_env,
+            tokenizer,
+            context,
+            started_with,
+            pinned=pins.get("model_revision"),
+        )
+        asked = load_prompt(str(PROMPTS / "complete" / f"{prompt}.md") if prompt in ("bare", "onward") else prompt)
+
+        def complete(at: Endpoint) -> Complete:
+            return Complete(
+                asked,
+                at,
+                chosen.tokenizer,
+                chosen.context,
+                max_tokens,
+                {"temperature": temperature, "top_p": top_p, "top_k": top_k},
+                json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
+                chosen.revision,
+                unit=cut_unit,
+                cut_seed=draw_seed,
+                truncated_output=truncated_output,
+                seed=seed,
+                max_in_flight=max_in_flight or chosen.in_flight(at, workers),
+                max_failure_rate=max_failure_rate,
+                request_timeout=request_timeout,
+            )
+
+        trial = complete(chosen.endpoint or Endpoint((), chosen.name))
+        _ = trial.room  # no room for a first part is an error now, not on the GPU node
+        fingerprint: dict[str, Any] = {
+            "input": input,
+            "text_column": text_column,
+            "id_column": id_column,
+            "where": where or [],
+            "documents": documents,
+            "draw_seed": draw_seed,
+            "cut_unit": cut_unit,
+            "arm": arm,
+            "chunk_size": chunk_size,
+            "shard_format": shard_format,
+            "truncated_output": truncated_output,
+            "cleaning": clean.VERSION,
+            **chosen.fingerprint(started_with),
+            **trial.fingerprint,
+        }
+        if dry_run:
+            planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, None)
+            document = next(look(planned, text_column, filters), None)
+            show_plan(console, planned, {"complete": trial.preview_of(document.text)} if document else {})
+            return
+
+        def begin() -> RunRecord:
+            known = {**pins, "model_revision": chosen.revision, "generation_config": dict(chosen.generation_config)}
+            return begin_run(folder, fingerprint, {COMPLETIONS: trial.describe()}, known, options)
+
+        profile = load_cluster(cluster) if cluster else None
+        with publishing(repository, folder, console, profile), launch(folder, begin, console, profile) as run:
+            run.plan(files, chunk_size, None, grow=not retry_failed)
+            if retry_failed:
+                run.retry_failed()
+            drawn = Sample(folder, documents, draw_seed, id_column, filters)
+            console.print(f"{drawn.draw():,} documents drawn", highlight=False)
+            if run.submitted(options, chosen.name):
+                return
+            if run.pending_passes():
+                with ExitStack() as servers:
+                    watch = None
+                    if arm == "teacher":
+                        at, watch = servers.enter_context(chosen.running(folder.state))
+                    for part, _ in run.passes():
+                        steps = [
+                            ReadUnits(
+                                part,
+                                chunk_size,
+                                text_column,
+                                id_column,
+                                filters,
+                                source_dataset=dataset_name(input),
+                                sample=drawn,
+                            ),
+                            complete(at) if arm == "teacher" else Original(chosen.tokenizer, cut_unit, draw_seed),
+                            WriteShards(part, COMPLETION_SCHEMA, shard_format),
+                        ]
+                        run.execute(part, steps, tasks or workers, workers, watch)
+            show_summary(console, folder, run.summary())
+            show_samples(console, folder, samples)
+
+
+if __name__ == "__main__":
+    app()
