@@ -182,6 +182,13 @@ def test_instruction_commands(checkout, start_mock, hub):
     assert samples(checkout / "runs/fi/budget")
 
 
+def test_completion_command(checkout, start_mock):
+    (line,) = (line for line in commands() if "noninstruct.py" in line)
+    run(line.replace("http://localhost:8000", start_mock("--completes").url), checkout)
+    told = summary(checkout / "runs/completions")
+    assert told["complete"] and told["read"] == 28 and told["written"]["completions"] > 15
+
+
 def test_tokenizing_command(checkout, mock, hub):
     (making,) = (line for line in commands() if "--endpoint" in line and "--output runs/mine" in line)
     run(making.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
