@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from blocks.instruct.instantiate import PAIR_SCHEMA
 from blocks.judge.rubric import RUBRICS, load_rubric
 from blocks.rephrase.schema import REPHRASED_SCHEMA
 from blocks.shards.chunk import SOURCE
@@ -31,11 +32,11 @@ def write(tmp_path, text):
 
 def test_the_rubrics_of_the_repository():
     rubrics = [load_rubric(path.stem) for path in sorted(RUBRICS.glob("*.md"))]
-    assert [rubric.name for rubric in rubrics] == ["faithfulness", "format", "usefulness"]
+    assert [rubric.name for rubric in rubrics] == ["faithfulness", "format", "relevance", "usefulness"]
     for rubric in rubrics:
         assert rubric.description and rubric.source
-        assert set(rubric.columns) <= {*REPHRASED_SCHEMA.names, SOURCE}
-    assert len({rubric.hash for rubric in rubrics}) == 3
+        assert set(rubric.columns) <= {*REPHRASED_SCHEMA.names, SOURCE} or set(rubric.columns) <= {*PAIR_SCHEMA.names}
+    assert len({rubric.hash for rubric in rubrics}) == 4
 
 
 def test_a_rubric_of_ones_own(tmp_path):
@@ -72,7 +73,9 @@ def test_what_cannot_be_used_says_why(tmp_path, old, new, message):
 
 
 def test_an_unknown_name_lists_those_there_are():
-    with pytest.raises(FileNotFoundError, match="'truth'; by name there are faithfulness, format, usefulness"):
+    with pytest.raises(
+        FileNotFoundError, match="'truth'; by name there are faithfulness, format, relevance, usefulness"
+    ):
         load_rubric("truth")
 
 
