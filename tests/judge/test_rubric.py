@@ -75,8 +75,6 @@ def test_what_cannot_be_used_says_why(tmp_path, old, new, message):
 def test_an_unknown_name_lists_those_there_are():
     known = "'truth'; by name there are faithfulness, format, relevance, usefulness"
     with pytest.raises(FileNotFoundError, match=known):
-        FileNotFoundError, match="'truth'; by name there are faithfulness, format, relevance, usefulness"
-    ):
         load_rubric("truth")
 
 
