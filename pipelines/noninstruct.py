@@ -186,7 +186,7 @@ def noninstruct(
 
         profile = load_cluster(cluster) if cluster else None
         with publishing(repository, folder, console, profile), launch(folder, begin, console, profile) as run:
-            run.plan(files, chunk_size, None, grow=not retry_failed)
+            run.plan(files, chunk_size, None, grow=False)  # the sample is of the input as it was at first
             if retry_failed:
                 run.retry_failed()
             drawn = Sample(folder, documents, draw_seed, id_column, filters)
