@@ -17,7 +17,7 @@ import pyarrow as pa
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from blocks.complete.halve import Halved, Unit, halve
+from blocks.complete.halve import Halved, Unit, count_words, halve
 from blocks.complete.verbatim import Overlap, overlap
 from blocks.filters.checks.language import language
 from blocks.filters.checks.text import repetition
@@ -132,7 +132,7 @@ class Complete(Prompted):
         completion = cleaned.text
         if answer.finish_reason == "length" and self.truncated_output == "trim":
             completion = trim_to_sentence(completion)
-        words = len(completion.split())
+        words = count_words(completion)
         if words < MIN_WORDS:
             raise Rejected("too_short_completion", f"{words} of at least {MIN_WORDS} words")
         if (again := overlap(completion, halved.prompt)).is_near_verbatim:

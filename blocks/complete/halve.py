@@ -27,10 +27,10 @@ MIN_UNITS = {"word": 64, "sentence": 4, "token": 96, "character": 384}
 """Units below which both parts would be fragments. Ours."""
 
 # Scripts without spaces have a word in every letter, as far as anybody can tell without a dictionary.
-_WORD = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
-    r"|[^\s\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+"
-)
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""Inside of a set of characters: letters that are words."""
+
+_WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[^\s{UNSPACED}]+")
 _CHARACTER = regex.compile(r"\X")  # with its marks, joiners and modifiers
 
 
@@ -102,6 +102,11 @@ def halve(
     if not text[place:].strip():
         raise Rejected("too_short", "nothing is left behind the cut")
     return Halved(text[:place], text[place:], unit, units, cut)
+
+
+def count_words(text: str) -> int:
+    """Words of a text, as cuts count them."""
+    return sum(1 for _ in _WORD.finditer(text))
 
 
 def _ends(text: str, unit: Unit) -> Iterator[int]:

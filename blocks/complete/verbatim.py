@@ -8,9 +8,12 @@ runs of 13 words that occur in the original. Words are compared without case and
 
 from __future__ import annotations
 
-import re
 from difflib import SequenceMatcher
 from typing import NamedTuple
+
+import regex
+
+from blocks.complete.halve import UNSPACED
 
 GRAM = 13
 """Words in a row, as GPT-3's decontamination has it (arXiv 2005.14165, appendix C)."""
@@ -20,7 +23,7 @@ LONGEST, LONGEST_SHARE, SHARED = 25, 0.5, 0.1
 of 2,177 documents every second half is found, whole or the first 60 % of it, and of 4,000 pairs of different ones none;
 of the 24 pairs that share 13 words at all, reports of one event, 14 are found."""
 
-_WORD = re.compile(r"\w+")
+_WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[\w--[{UNSPACED}]]+", regex.V1)
 
 
 class Overlap(NamedTuple):

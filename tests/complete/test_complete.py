@@ -85,6 +85,13 @@ def test_what_is_no_completion(said, reason):
     assert (refusal.kind, refusal.reason, refusal.format) == ("rejected", reason, "completions")
 
 
+def test_a_language_without_spaces_has_words_too():
+    text = "潮が引くと、岩の間に海水が残り、そこに小さな魚や蟹が取り残される。" * 8
+    said = "夜になると水温が下がり、貝は殻を閉じて次の満ち潮を静かに待つ。朝の光が差すころ、海はまた岩を包みこむ。"
+    sample, _ = ask(said, text=text)
+    assert sample.metadata["completion"] == said and sample.text.endswith(said)
+
+
 def test_an_answer_that_says_the_first_part_again_is_relieved_of_it():
     assert ask(f"{HALVED.prompt} {NEW}")[0].metadata["completion"] == NEW
 

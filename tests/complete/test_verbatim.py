@@ -45,5 +45,11 @@ def test_a_quotation_is_none():
     assert found.longest == 8 and not found.is_near_verbatim
 
 
+def test_scripts_without_spaces():
+    held = "この潮だまりには小さな魚や蟹が住んでいて、潮が引くたびに岩の間に取り残される。"
+    assert overlap(f"続きを書きます。{held[:30]}", held).is_near_verbatim
+    assert not overlap("山の上では風が強く、雪は夏まで残ることがあるので登山者は注意が必要だ。", held).is_near_verbatim
+
+
 def test_nothing_is_nothing():
     assert overlap("", "a b c") == overlap("a b", "") == (0, 0.0, 0.0)
