@@ -30,7 +30,7 @@ from blocks.filters.pii import RemovePII
 from blocks.filters.verify import Verify, describe, run_rules
 from blocks.generate import clean
 from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import DEFAULT_MODEL, SPEED_ONLY, Model, choose_model
+from blocks.generate.model import DEFAULT_MODEL, Model, choose_model
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompts
 from blocks.judge.choose import judge_in_pipeline
@@ -230,14 +230,11 @@ def finephrase(
             "where": where or [],
             "chunk_size": chunk_size,
             "shard_format": shard_format,
-            "model": chosen.name,
-            "model_revision": chosen.revision,
+            **chosen.fingerprint(started_with),
             **sampling,
             "seed": seed,
             "max_tokens": max_tokens,
             "extra_body": extra,
-            "tokenizer": chosen.tokenizer_id,
-            "context": chosen.context,
             "prompt_layout": prompt_layout,
             "long_documents": long_documents,
             "truncated_output": truncated_output,
@@ -246,7 +243,6 @@ def finephrase(
             "keep_source": keep_source,
             "judge": judging.fingerprint if judging else None,
             "cleaning": clean.VERSION,
-            "server_options": {name: value for name, value in started_with.items() if name not in SPEED_ONLY},
         }
 
         def asking(asked: Model, at: Endpoint) -> dict[str, Any]:

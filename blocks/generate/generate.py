@@ -44,8 +44,8 @@ T = TypeVar("T")
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 """`generate` as a rollout sees it: a request body without `model` in, an answer out. A body with `messages` goes to
-`chat/completions`, one with `prompt` to `completions`, one with `input` to
-`moderations`. Raises `RequestRefused` and `RequestFailed`."""
+`chat/completions`, one with `prompt` to `completions`, one with `input` to `moderations`. Raises `RequestRefused` and
+`RequestFailed`."""
 
 Outcome = list[Document | Refusal] | Refusal
 """What became of a document: what its rollout returned, or why there is nothing."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from blocks.execute.arguments import OWN_FIELDS
 from blocks.execute.options import json_object
 from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import SPEED_ONLY, Model, choose_model
+from blocks.generate.model import Model, choose_model
 from blocks.judge.judge import MAX_TOKENS, SAMPLING, Judge
 from blocks.judge.rubric import Rubric, load_rubric
 from blocks.shards.folder import RunError
@@ -97,14 +97,10 @@ class ChosenJudge:
         return {
             "rubric": f"{self.rubric.name} {self.rubric.hash}",
             "keep": self.keep,
-            "model": self.model.name,
-            "model_revision": self.model.revision,
-            "tokenizer": self.model.tokenizer_id,
-            "context": self.model.context,
+            **self.model.fingerprint(self.server_options),
             "max_tokens": self.max_tokens,
             **self.sampling,
             "extra_body": dict(self.extra_body),
-            "server_options": {k: v for k, v in self.server_options.items() if k not in SPEED_ONLY},
         }
 
 

@@ -96,12 +96,11 @@ def dataset_name(source: str) -> str:
     return source if "://" in source else Path(source).name
 
 
-def shards_of(source: str, format: str = "*") -> str:
+def shards_of(source: str) -> str:
     """The shards of a run folder, as an input; anything else is an input already.
 
     Args:
         source: a run folder, local or remote, or an input.
-        format: which of its shards.
 
     Raises:
         RunError: the path cannot be opened, or it is a run that has written nothing.
@@ -114,7 +113,7 @@ def shards_of(source: str, format: str = "*") -> str:
         return source
     if not fs.exists(f"{path}/shards"):
         raise RunError(f"the run {source} has written nothing: is it finished, and what does its summary.json say?")
-    return f"{source.rstrip('/')}/shards/{format}/*"
+    return f"{source.rstrip('/')}/shards/*/*"
 
 
 def list_files(source: str) -> list[InputFile]:

