@@ -4,9 +4,9 @@
     python tools/train_tiny.py evaluate --documents docs.jsonl.gz --queries queries.jsonl.gz --out runs/tiny
     python tools/train_tiny.py card --out runs/tiny
 
-Needs torch and transformers (`make cpu`). Kill it at any time: the same command goes on. `--from runs/before` teaches
-an earlier run more, from where its learning rate began to decay. `OUT/model` is what is served and bundled; everything
-else in `OUT` can be deleted after that.
+Needs torch and transformers (`make cpu`). Kill it at any time: the same command goes on. `--from demo/finemill-tiny`
+teaches a finished model more. `OUT/model` is what is served and bundled; everything else in `OUT` can be deleted after
+that.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def train(
     earlier: Annotated[
         Path | None,
         typer.Option(
-            "--from", exists=True, file_okay=False, help="Go on from this run; the budget is for what is new."
+            "--from", exists=True, file_okay=False, help="Go on from this model; the budget is for what is new."
         ),
     ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="End after so many tokens, prompts included.")] = None,

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -284,43 +285,51 @@ def write(file: Path, sources: list[Source]) -> Path:
     return file
 
 
-def test_a_run_goes_on_from_another_and_says_so(micro, torch, tmp_path, monkeypatch):
+def test_a_run_goes_on_from_a_finished_model_and_says_so(micro, torch, tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
     from tools.tiny import run, train
 
     monkeypatch.setattr(run, "load_teachers", lambda: TEACHERS)
     documents, queries = write(tmp_path / "d.jsonl", SOURCES), write(tmp_path / "q.jsonl", QUERIES)
-    first, second = tmp_path / "first", tmp_path / "second"
-    run.train_run([documents], [], first, 9000, None, 0, False)
-    before = {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()}
+    second = tmp_path / "second"
+    run.train_run([documents], [], tmp_path / "first", 9000, None, 0, False)
+    shutil.copytree(tmp_path / "first" / "model", first := tmp_path / "finished")  # all that is kept of a run
+    before = {file.name: file.read_bytes() for file in first.iterdir()}
+    taught = json.loads(before[card.TRAINING])
+
+    run.begin_with(first, tmp_path, 7, 8, 9.0)
+    begun = torch.load(tmp_path / train.CHECKPOINT, weights_only=True)
+    bundled = load_file(first / "model.safetensors")
+    assert bundled.keys() <= begun["model"].keys()
+    assert all(torch.equal(begun["model"][name], weight.float()) for name, weight in bundled.items())
 
     def more() -> None:
         run.train_run([documents], [queries], second, 6000, None, 0, False, first)
 
     more()
     told = json.loads((second / "model" / card.TRAINING).read_bytes())
-    stable = torch.load(first / train.STABLE, weights_only=True)
-    assert told["earlier"]["tokens"] == stable["tokens"] and told["earlier"]["steps"] == stable["step"]
-    assert told["earlier"]["mixture"] == told["mixture"] and told["queries"] > 0
-    assert stable["tokens"] + 6000 <= told["tokens"] < stable["tokens"] + 6000 + 2 * 2048
+    assert told["earlier"] == {name: taught[name] for name in told["earlier"]} and told["queries"] > 0
+    assert taught["tokens"] + 6000 <= told["tokens"] < taught["tokens"] + 6000 + 2 * 2048
     lines = [json.loads(line) for line in (second / train.LOG).read_bytes().splitlines()]
-    assert [line["step"] for line in lines] == list(range(len(lines)))
-    assert lines[: stable["step"]] == [json.loads(line) for line in before[train.LOG].splitlines()][: stable["step"]]
+    assert [line["step"] for line in lines] == list(range(taught["steps"], told["steps"]))
+    assert told["loss"][: len(taught["loss"])] == taught["loss"] and len(told["loss"]) > len(taught["loss"])
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        assert (second / "tokenizer" / name).read_bytes() == (first / "tokenizer" / name).read_bytes()
-    assert before == {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()}, "first is left alone"
+        assert (second / "tokenizer" / name).read_bytes() == before[name]
+    assert before == {file.name: file.read_bytes() for file in first.iterdir()}, "first is left alone"
 
     weights = (second / "model" / "model.safetensors").read_bytes()
     more()  # over: nothing is done again
     assert (second / "model" / "model.safetensors").read_bytes() == weights
     card.write_card(second / "model")
-    assert "those of an earlier run" in (second / "model" / "README.md").read_text()
+    assert "those of the model that was bundled before" in (second / "model" / "README.md").read_text()
 
     with pytest.raises(RunError, match="weights than those of --from"):
-        run.train_run([documents], [], first, 9000, None, 0, False, second)
+        run.train_run([documents], [], tmp_path / "first", 9000, None, 0, False, second / "model")
     other = write(tmp_path / "other.jsonl", SOURCES[:150])
     with pytest.raises(RunError, match="other documents"):
         run.train_run([other], [], tmp_path / "third", 9000, None, 0, False, first)
-    with pytest.raises(RunError, match="no run to go on from"):
+    with pytest.raises(RunError, match="no finished model to go on from"):
         run.train_run([documents], [], tmp_path / "fourth", 9000, None, 0, False, tmp_path)
 
 
@@ -426,7 +435,7 @@ def test_card_tells_of_pairs_queries_and_the_earlier_run(tmp_path):
     written = (tmp_path / "README.md").read_text()
     for said in (
         "5,041 steps",
-        "none of the prompts templatize.",
+        "without the prompts templatize.",
         "3,662 real ones",
         "93.1%",
         "84.5%",

@@ -103,8 +103,9 @@ _AGAIN = "`{retrain}` does it again."
 
 _CONTINUED = """\
 The first {steps:,} steps ({tokens:.1f} million
-  tokens) are those of an earlier run with seed {seed}, before its learning rate decayed: it had the mixture {mixture},
-  and none of the prompts {new}. `{retrain}` trains all of it from the beginning instead, which gives other weights."""
+  tokens) are those of the model that was bundled before, down to the end of its decay: with seed {seed} and the mixture
+  {mixture}, without the prompts {new}. `{retrain}` trains all of it from the beginning instead, which gives other
+  weights."""
 
 
 def changed_prompts(folder: Path) -> list[str]:

@@ -30,8 +30,8 @@ from tools.tiny.data import (
 )
 from tools.tiny.evaluate import evaluate
 from tools.tiny.model import export
-from tools.tiny.tokenizer import train_tokenizer
-from tools.tiny.train import CHECKPOINT, LOG, STABLE, Budget, progress_of, train
+from tools.tiny.tokenizer import TOKENIZER_FILES, train_tokenizer
+from tools.tiny.train import LOG, Budget, begin_with, train
 
 
 def train_run(
@@ -54,8 +54,8 @@ def train_run(
         seconds: budget in seconds of training; at least one of the two is needed.
         seed: of everything.
         compiled: whether torch compiles the network.
-        earlier: folder of a run to go on from, whose tokenizer, weights and log are taken over: its last state before
-            the learning rate decayed. The budget is for what comes on top.
+        earlier: folder of a finished model to go on from. Its weights and tokenizer are taken over, the optimizers
+            begin anew, and the budget is for what comes on top.
 
     Raises:
         RunError: `out` holds a run that was begun otherwise, there is no budget, or nothing to go on from.
@@ -79,10 +79,10 @@ def train_run(
     start = _begin(out, begun, earlier)
     teachers = load_teachers()
     tokenizer = out / "tokenizer"
-    if not (tokenizer / "tokenizer_config.json").is_file():  # written last
+    if not (tokenizer / TOKENIZER_FILES[-1]).is_file():
         train_tokenizer(tokenizer_texts(documents, teachers, seed), tokenizer)
     examples = Examples(documents, teachers, tokenizer, seed, asked)
-    budget = Budget(tokens, seconds, start.get("tokens", 0), start.get("seconds", 0.0))
+    budget = Budget(tokens, seconds, start.get("steps", 0), start.get("tokens", 0), start.get("seconds", 0.0))
     model = train(examples, out, budget, compiled=compiled)
     finished = out / "model"
     shutil.copytree(tokenizer, finished, dirs_exist_ok=True)
@@ -94,8 +94,8 @@ def train_run(
         "parameters": model.num_parameters(),
         "tokens": lines[-1]["tokens"],
         "seconds": lines[-1]["seconds"],
-        "steps": len(lines),
-        "loss": _curve(lines),
+        "steps": lines[-1]["step"] + 1,
+        "loss": [*start.get("loss", []), *_curve(lines)],
     }
     _write(finished / TRAINING, begun | told | ({"earlier": start} if start else {}))
 
@@ -133,25 +133,25 @@ def _begin(out: Path, begun: dict[str, Any], earlier: Path | None) -> dict[str, 
 
 
 def _take_over(earlier: Path, out: Path, begun: dict[str, Any]) -> dict[str, Any]:
-    """Copy what training goes on from, and tell what the earlier run was.
+    """Make the first checkpoint of a model that is finished, and tell how that was trained.
 
     Raises:
         RunError: a file of it is missing, or the documents are split otherwise, so that it may have seen those set
             aside.
     """
-    needed = [earlier / name for name in ("run.json", STABLE, LOG, "tokenizer/tokenizer_config.json")]
+    needed = [earlier / name for name in (TRAINING, "model.safetensors", *TOKENIZER_FILES)]
     if missing := [str(file) for file in needed if not file.is_file()]:
-        raise RunError(f"there is no run to go on from: {', '.join(missing)} missing")
-    told: dict[str, Any] = orjson.loads((earlier / "run.json").read_bytes())
-    if told["documents_hash"] != begun["documents_hash"]:
-        raise RunError(f"{earlier} was trained on other documents: it may have seen those that are set aside")
-    step, tokens, seconds = progress_of(earlier / STABLE)
-    shutil.copytree(earlier / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
-    lines = (earlier / LOG).read_bytes().splitlines(keepends=True)[:step]
-    (out / LOG).write_bytes(b"".join(lines))
-    shutil.copyfile(earlier / STABLE, out / CHECKPOINT)
-    kept: dict[str, Any] = {name: told[name] for name in ("seed", "prompts", "mixture", "earlier") if name in told}
-    return {"steps": step, "tokens": tokens, "seconds": round(seconds, 1)} | kept
+        raise RunError(f"there is no finished model to go on from: {', '.join(missing)} missing")
+    told: dict[str, Any] = orjson.loads((earlier / TRAINING).read_bytes())
+    for name in ("documents", "queries"):
+        if told.get(name) and told[f"{name}_hash"] != begun[f"{name}_hash"]:
+            raise RunError(f"{earlier} was trained on other {name}: it may have seen those that are set aside")
+    (out / "tokenizer").mkdir(exist_ok=True)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(earlier / name, out / "tokenizer" / name)
+    begin_with(earlier, out, told["steps"], told["tokens"], told["seconds"])
+    names = ("steps", "tokens", "seconds", "seed", "prompts", "mixture", "loss", "earlier")
+    return {name: told[name] for name in names if name in told}
 
 
 def _digest(sources: Sequence[Source]) -> str:

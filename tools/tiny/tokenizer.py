@@ -20,6 +20,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 VOCABULARY = 4096
 """Tokens, with the special ones and the 256 bytes."""
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+"""What a tokenizer's folder holds; the second is written last."""
+
 CONTEXT = 2048
 """Tokens of prompt and answer together."""
 
@@ -42,7 +45,7 @@ _PIECES_WITHOUT_SPACE = _PIECES.replace("▁?", "")
 
 
 def train_tokenizer(texts: Iterable[str], folder: Path) -> None:
-    """Train on `texts` and write `tokenizer.json` and `tokenizer_config.json` into `folder`.
+    """Train on `texts` and write `TOKENIZER_FILES` into `folder`.
 
     The same texts in the same order give the same files.
 

@@ -1,9 +1,8 @@
 """Training of finemill-tiny on a CPU: killed at any time, it goes on from its last checkpoint as if nothing had been.
 
-Learning rate: linear warm-up, constant, linear decay to 0 over the last fifth of the budget (warm-up, stable, decay),
-so a run can be given more time later: copy `stable.pt`, which is kept when the decay begins, over `checkpoint.pt`. With
-a budget in tokens all of it is a function of the step, and a resumed run ends with the very weights of an undisturbed
-one on the same machine; with a budget in minutes the clock decides where the decay begins.
+Learning rate: linear warm-up, constant, linear decay to 0 over the last fifth of the budget (warm-up, stable, decay).
+With a budget in tokens all of it is a function of the step, and a resumed run ends with the very weights of an
+undisturbed one on the same machine; with a budget in minutes the clock decides where the decay begins.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import orjson
 import torch
 from loguru import logger
 from torch.utils.data import DataLoader
+from transformers import LlamaForCausalLM
 
 from tools.tiny.data import Encoded, Examples, group
 from tools.tiny.model import answer_loss, new_model
@@ -37,20 +37,18 @@ MATRIX_RATE, OTHER_RATE, WARM_UP, DECAY = 3e-3, 2e-3, 30, 0.2
 
 CHECKPOINT = "checkpoint.pt"
 
-STABLE = "stable.pt"
-"""The checkpoint at which the learning rate begins to decay: with more budget, training goes on from here."""
-
 LOG = "loss.jsonl"
 
 
 class Budget(NamedTuple):
     """When training ends: at so many tokens (prompts included), or after so many seconds of training.
 
-    `first_tokens` and `first_seconds` are what an earlier run had used up: they do not count.
+    `first_step`, `first_tokens` and `first_seconds` are where an earlier model's training ended: they do not count.
     """
 
     tokens: int | None = None
     seconds: float | None = None
+    first_step: int = 0
     first_tokens: int = 0
     first_seconds: float = 0.0
 
@@ -74,7 +72,7 @@ class Steps:
 
 
 def share_of_peak(step: int, progress: float) -> float:
-    """The learning rate of a step as a share of its peak, at a progress of 0 to 1."""
+    """The learning rate as a share of its peak, so many steps after the first, at a progress of 0 to 1."""
     return min(1.0, (step + 1) / WARM_UP, (1 - progress) / DECAY)
 
 
@@ -115,11 +113,9 @@ def train(
         progress = budget.progress(tokens, seconds)
         if progress >= 1:
             break
-        if progress > 1 - DECAY and not (folder / STABLE).is_file():
-            _save(folder, model, optimizers, step, tokens, seconds, STABLE)
         for optimizer, peak in zip(optimizers, (MATRIX_RATE, OTHER_RATE), strict=True):
             for settings in optimizer.param_groups:
-                settings["lr"] = peak * share_of_peak(step, progress)
+                settings["lr"] = peak * share_of_peak(step - budget.first_step, progress)
         said = sum(len(example.tokens) - example.answer for part in parts for example in part)
         total = 0.0
         for part in parts:
@@ -180,18 +176,22 @@ def _batches(examples: Examples, first: int) -> Iterator[list[list[Encoded]]]:
     yield from loader
 
 
-def _save(
-    folder: Path, model: Any, optimizers: list[Any], step: int, tokens: int, seconds: float, name: str = CHECKPOINT
-) -> None:
+def begin_with(finished: Path, folder: Path, step: int, tokens: int, seconds: float) -> None:
+    """Make the first checkpoint in `folder` of an exported model, with its progress and without optimizers."""
+    model = LlamaForCausalLM.from_pretrained(finished, dtype=torch.float32)
+    _save(folder, model, [], step, tokens, seconds)
+
+
+def _save(folder: Path, model: Any, optimizers: list[Any], step: int, tokens: int, seconds: float) -> None:
     """Write a checkpoint so that there is a whole one at any time."""
     state: dict[str, Any] = {"step": step, "tokens": tokens, "seconds": seconds}
     state |= {"model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers]}
-    new = folder / f"{name}.new"
+    new = folder / f"{CHECKPOINT}.new"
     with new.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    new.replace(folder / name)
+    new.replace(folder / CHECKPOINT)
 
 
 def _resume(folder: Path, model: Any, optimizers: list[Any]) -> tuple[int, int, float]:
@@ -201,20 +201,16 @@ def _resume(folder: Path, model: Any, optimizers: list[Any]) -> tuple[int, int, 
         return 0, 0, 0.0
     state = torch.load(folder / CHECKPOINT, weights_only=True)
     model.load_state_dict(state["model"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
+    if state["optimizers"]:  # none in the first checkpoint of a run that goes on from a finished model
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
     logger.info(f"going on from step {state['step']}, {state['tokens'] / 1e6:.2f} M tokens")
-    return state["step"], state["tokens"], state["seconds"]
-
-
-def progress_of(checkpoint: Path) -> tuple[int, int, float]:
-    """Next step, tokens and seconds of a checkpoint."""
-    state = torch.load(checkpoint, weights_only=True)
     return state["step"], state["tokens"], state["seconds"]
 
 
 def _cut_log(file: Path, step: int) -> Any:
     """Open the log to go on at `step`; lines of steps that are done again, or torn, go."""
-    lines = file.read_bytes().splitlines(keepends=True)[:step] if file.is_file() else []
-    file.write_bytes(b"".join(lines))
+    lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
+    whole = (line for line in lines if line.endswith(b"\n"))
+    file.write_bytes(b"".join(line for line in whole if orjson.loads(line)["step"] < step))
     return file.open("ab")

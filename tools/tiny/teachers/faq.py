@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
-from tools.tiny.teachers.parsing import Sentence
-from tools.tiny.teachers.questions import OPEN, ask
+from tools.tiny.teachers.questions import OPEN, fitting
 from tools.tiny.teachers.sentences import read_sentences, topic_of
 
-MOST = 5
+MOST = len(OPEN)
 """Questions of the longest FAQ."""
 
 _TITLES = ("## Questions about {}", "# FAQ: {}", "## {}: questions and answers", "# Common questions about {}")
@@ -17,11 +17,15 @@ _TITLES = ("## Questions about {}", "# FAQ: {}", "## {}: questions and answers",
 def faq(document: str, dice: random.Random) -> str | None:
     """A FAQ of two to five pairs; None for a document with fewer sentences that can stand alone."""
     sentences = read_sentences(document)
+    # The open questions go round. That each comes after the one before can be learned from a single look back; that one
+    # of them is still free, when half of all questions are open ones, cannot: the model asked the same thing twice.
+    forms = itertools.islice(itertools.cycle(OPEN), dice.randrange(len(OPEN)), None)
     pairs: list[tuple[str, str]] = []
-    for sentence in sentences:
-        question = _question(sentence, [asked for asked, _ in pairs], dice)
-        if question and len(pairs) < MOST:
-            pairs.append((question, sentence.text))
+    for sentence in sentences[:MOST]:
+        question = fitting(sentence, dice)
+        if not question or question in dict(pairs):
+            question = next(forms).format(sentence.name)
+        pairs.append((question, sentence.text))
     if len(pairs) < 2:
         return None
     layout = dice.choice(_LAYOUTS)
@@ -31,15 +35,6 @@ def faq(document: str, dice: random.Random) -> str | None:
         title = dice.choice(_TITLES)
         lines.insert(0, title.format(topic if "about" in title else topic[:1].upper() + topic[1:]))
     return "\n\n".join(lines)
-
-
-def _question(sentence: Sentence, asked: list[str], dice: random.Random) -> str:
-    """A question that was not asked before; empty where there is none."""
-    question = ask(sentence, dice)
-    if question not in asked:
-        return question
-    left = [form.format(sentence.name) for form in OPEN if form.format(sentence.name) not in asked]
-    return dice.choice(left) if left else ""
 
 
 _LAYOUTS = (

@@ -27,10 +27,11 @@ OPEN = (
 
 def ask(sentence: Sentence, dice: random.Random) -> str:
     """The question that fits a sentence; an open one where its kind has none."""
-    return _fitting(sentence, dice) or dice.choice(OPEN).format(sentence.name)
+    return fitting(sentence, dice) or dice.choice(OPEN).format(sentence.name)
 
 
-def _fitting(sentence: Sentence, dice: random.Random) -> str:
+def fitting(sentence: Sentence, dice: random.Random) -> str:
+    """The question that fits a sentence; empty where its kind has none."""
     name, verb, rest, kind = sentence.name, sentence.verb, sentence.rest, sentence.kind
     word = verb.rpartition(" ")[2]
     if kind == "person":
