@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install cpu demo test test-all lighteval lint bench clean
+.PHONY: install cpu demo demo-instructions test test-all lighteval lint bench clean
 
 # The core with its development tools: no torch, no vLLM.
 install: .venv/installed
@@ -20,6 +20,11 @@ cpu: install
 # The main job on bundled documents with a bundled model of six million parameters.
 demo: cpu
 	$(BIN)/python pipelines/finephrase.py --config demo/demo.yaml
+
+# From bundled queries and documents to instructions with answers, with the same model and a small embedding model.
+demo-instructions: cpu
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,instruct,minilm]'
+	$(BIN)/python pipelines/fineinstructions.py --demo
 
 # Most tests wait for processes that they have started, so two at a time take little more than half as long.
 # In the order of the files: xdist would put those with few tests last, and these take longest.

@@ -96,6 +96,8 @@ def finephrase(
     revision: arguments.Revision = None,
     endpoint: arguments.EndpointUrl = None,
     api_key_env: arguments.ApiKeyEnv = None,
+    price: arguments.Price = None,
+    max_spending: arguments.MaxSpending = None,
     server_options: arguments.ServerOptions = None,
     extra_body: arguments.ExtraBody = None,
     tokenizer: arguments.Tokenizer = None,
@@ -210,7 +212,7 @@ def finephrase(
             context,
             started_with,
             pinned=pins.get("model_revision"),
-        )
+        ).priced(price, max_spending, folder.state)
         schema = REPHRASED_SCHEMA.append(pa.field(SOURCE, pa.string())) if keep_source else REPHRASED_SCHEMA
         judging = (
             judge_in_pipeline(judge, [*REPHRASED_SCHEMA.names, SOURCE], pins.get("judge_revision")) if judge else None

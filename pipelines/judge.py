@@ -8,6 +8,7 @@ The samples stay as they are: for each one a row with its id, score and feedback
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +70,8 @@ def judge(
     revision: arguments.Revision = None,
     endpoint: arguments.EndpointUrl = None,
     api_key_env: arguments.ApiKeyEnv = None,
+    price: arguments.Price = None,
+    max_spending: arguments.MaxSpending = None,
     server_options: arguments.ServerOptions = None,
     extra_body: arguments.ExtraBody = None,
     tokenizer: arguments.Tokenizer = None,
@@ -123,6 +126,7 @@ def judge(
             server_options=json_object(server_options, "--server-options"),
             pinned=pins.get("model_revision"),
         )
+        chosen = replace(chosen, model=chosen.model.priced(price, max_spending, folder.state))
 
         # The rubric's names are those of finephrase's columns; these two may be called otherwise in the input. A row's
         # text is what the rubric calls `text`, or else what is judged.

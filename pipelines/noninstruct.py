@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from datatrove.pipeline.base import PipelineStep
 from rich.console import Console
 
 from blocks.complete.complete import COMPLETION_SCHEMA, COMPLETIONS, Complete, Original, TruncatedOutput
@@ -28,8 +29,10 @@ from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_plan, show_samples, show_summary
 from blocks.generate import clean
 from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import choose_model
+from blocks.generate.model import Model, choose_model
+from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import PROMPTS, load_prompt
+from blocks.judge.choose import judge_in_pipeline
 from blocks.publish.beside import hub_output, publishing
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
@@ -78,6 +81,8 @@ def noninstruct(
     revision: arguments.Revision = None,
     endpoint: arguments.EndpointUrl = None,
     api_key_env: arguments.ApiKeyEnv = None,
+    price: arguments.Price = None,
+    max_spending: arguments.MaxSpending = None,
     server_options: arguments.ServerOptions = None,
     extra_body: arguments.ExtraBody = None,
     tokenizer: arguments.Tokenizer = None,
@@ -93,6 +98,14 @@ def noninstruct(
         TruncatedOutput,
         typer.Option(help="Trim, keep or reject completions that hit --max-tokens.", rich_help_panel=KEEP),
     ] = "trim",
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Rubric to judge by, 'instructional' for leaving out what has instructions or conversations in it "
+            "(starts a second vLLM, with Flow Judge), or JSON with rubric, keep and the judge's model, server, …",
+            rich_help_panel=KEEP,
+        ),
+    ] = None,
     shard_format: arguments.ShardFileFormat = "parquet",
     chunk_size: arguments.ChunkSize = 5000,
     tasks: arguments.Tasks = None,
@@ -120,6 +133,8 @@ def noninstruct(
             pins["input"] = pin(input)
         if not former or (former.config["model"], former.config["revision"]) != (model, revision):
             pins.pop("model_revision", None)
+        if not former or former.config["judge"] != judge:
+            pins.pop("judge_revision", None)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [text_column, *(found.column for found in filters)])
@@ -134,8 +149,20 @@ def noninstruct(
             context,
             started_with,
             pinned=pins.get("model_revision"),
-        )
+        ).priced(price, max_spending, folder.state)
         asked = load_prompt(str(PROMPTS / "complete" / f"{prompt}.md") if prompt in ("bare", "onward") else prompt)
+
+        judging = judge_in_pipeline(judge, COMPLETION_SCHEMA.names, pins.get("judge_revision")) if judge else None
+        models = [*([chosen] if arm == "teacher" else []), *([judging.model] if judging else [])]
+        check_gpu_memory([one.server for one in models if one.server])
+
+        def asking(asked: Model, at: Endpoint) -> dict[str, Any]:
+            return {
+                "seed": seed,
+                "max_in_flight": max_in_flight or asked.in_flight(at, workers),
+                "max_failure_rate": max_failure_rate,
+                "request_timeout": request_timeout,
+            }
 
         def complete(at: Endpoint) -> Complete:
             return Complete(
@@ -150,11 +177,12 @@ def noninstruct(
                 unit=cut_unit,
                 cut_seed=draw_seed,
                 truncated_output=truncated_output,
-                seed=seed,
-                max_in_flight=max_in_flight or chosen.in_flight(at, workers),
-                max_failure_rate=max_failure_rate,
-                request_timeout=request_timeout,
+                **asking(chosen, at),
             )
+
+        def asked_and_judged(at: list[Endpoint]) -> list[PipelineStep]:
+            made = complete(at[0]) if arm == "teacher" else Original(chosen.tokenizer, cut_unit, draw_seed)
+            return [made, *([judging.step(at[-1], **asking(judging.model, at[-1]))] if judging else [])]
 
         trial = complete(chosen.endpoint or Endpoint((), chosen.name))
         _ = trial.room  # no room for a first part is an error now, not on the GPU node
@@ -171,6 +199,7 @@ def noninstruct(
             "shard_format": shard_format,
             "truncated_output": truncated_output,
             "cleaning": clean.VERSION,
+            "judge": judging.fingerprint if judging else None,
             **chosen.fingerprint(started_with),
             **trial.fingerprint,
         }
@@ -181,7 +210,12 @@ def noninstruct(
             return
 
         def begin() -> RunRecord:
-            known = {**pins, "model_revision": chosen.revision, "generation_config": dict(chosen.generation_config)}
+            known = {
+                **pins,
+                "model_revision": chosen.revision,
+                "judge_revision": judging.model.revision if judging else None,
+                "generation_config": dict(chosen.generation_config),
+            }
             return begin_run(folder, fingerprint, {COMPLETIONS: trial.describe()}, known, options)
 
         profile = load_cluster(cluster) if cluster else None
@@ -195,24 +229,22 @@ def noninstruct(
                 return
             if run.pending_passes():
                 with ExitStack() as servers:
-                    watch = None
-                    if arm == "teacher":
-                        at, watch = servers.enter_context(chosen.running(folder.state))
+                    started = [servers.enter_context(one.running(folder.state)) for one in models]
+                    steps = asked_and_judged([at for at, _ in started])
                     for part, _ in run.passes():
-                        steps = [
-                            ReadUnits(
-                                part,
-                                chunk_size,
-                                text_column,
-                                id_column,
-                                filters,
-                                source_dataset=dataset_name(input),
-                                sample=drawn,
-                            ),
-                            complete(at) if arm == "teacher" else Original(chosen.tokenizer, cut_unit, draw_seed),
-                            WriteShards(part, COMPLETION_SCHEMA, shard_format),
-                        ]
-                        run.execute(part, steps, tasks or workers, workers, watch)
+                        read = ReadUnits(
+                            part,
+                            chunk_size,
+                            text_column,
+                            id_column,
+                            filters,
+                            source_dataset=dataset_name(input),
+                            sample=drawn,
+                        )
+                        write = WriteShards(part, COMPLETION_SCHEMA, shard_format)
+                        run.execute(
+                            part, [read, *steps, write], tasks or workers, workers, *(watch for _, watch in started)
+                        )
             show_summary(console, folder, run.summary())
             show_samples(console, folder, samples)
 

@@ -78,13 +78,13 @@ class Mock:
         self.seen: set[str] = set()
         self.quote_key = False
         self.mended = Path("never")
-        self.writes = self.instructs = self.completes = False
+        self.writes = self.instructs = self.completes = self.hides_usage = False
         self.known: list[str] = []
 
-    def note(self, status: int, digest: str, body: dict[str, Any]) -> None:
+    def note(self, status: int, digest: str, body: dict[str, Any], usage: dict[str, int] | None = None) -> None:
         if self.log:
             fields = {name: value for name, value in body.items() if name not in ("messages", "prompt")}
-            entry = {"at": time.time(), "status": status, "hash": digest, "fields": fields}
+            entry = {"at": time.time(), "status": status, "hash": digest, "fields": fields, "usage": usage}
             with self.log.open("a") as file:
                 file.write(json.dumps(entry) + "\n")
 
@@ -157,12 +157,13 @@ class Mock:
         else:
             text = f"Answer {digest}: {prompt[-40:]}"
         finish = re.search(r"MOCK-FINISH-(\w+)", prompt)
-        self.note(200, digest, body | said)
+        usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4}
+        self.note(200, digest, body | said, usage)
         content = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
         return web.json_response(
             {
                 "choices": [{"index": 0, "finish_reason": finish[1] if finish else reason, **content}],
-                "usage": {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4},
+                "usage": None if self.hides_usage else usage,
             }
         )
 
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("--instructs", action="store_true", help="answer FineInstructions as tests/instructor.py does")
     parser.add_argument("--completes", action="store_true", help="go on with the text of a prompt")
     parser.add_argument("--knows", type=Path, help="JSON Lines whose texts it knows by heart, for --completes")
+    parser.add_argument("--hides-usage", action="store_true", help="do not tell how many tokens an answer took")
     parser.add_argument("--mended", type=Path, default=Path("never"), help="file that ends MOCK-BROKEN")
     options = parser.parse_args()
 
@@ -188,6 +190,7 @@ def main() -> None:
         mock.instructs, mock.completes = options.instructs, options.completes
         if options.knows:
             mock.known = [json.loads(line)["text"] for line in options.knows.read_text().splitlines()]
+        mock.hides_usage = options.hides_usage
         mock.quote_key, mock.writes, mock.mended = options.quote_key, options.writes, options.mended
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)

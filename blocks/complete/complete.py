@@ -60,6 +60,8 @@ COMPLETION_SCHEMA = pa.schema(
         pa.field("same_words", pa.int32(), nullable=False),
         pa.field("same_share", pa.float64(), nullable=False),
         pa.field("same_grams", pa.float64(), nullable=False),
+        pa.field("judge_score", pa.float64()),
+        pa.field("judge_feedback", pa.string()),
         pa.field("source_id", pa.string(), nullable=False),
         pa.field("source_dataset", pa.string()),
         pa.field("source_hash", pa.string(), nullable=False),

@@ -75,6 +75,19 @@ EndpointUrl = Annotated[
 ApiKeyEnv = Annotated[
     str | None, typer.Option(help="Environment variable that holds the endpoint's API key.", rich_help_panel=ASK)
 ]
+Price = Annotated[
+    str | None,
+    typer.Option(
+        help="What the endpoint takes: money per million tokens of prompts and of answers, such as 0.15,0.60.",
+        rich_help_panel=ASK,
+    ),
+]
+MaxSpending = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Stop when the answers of all launches have cost so much; needs --price.", rich_help_panel=ASK
+    ),
+]
 ServerOptions = Annotated[
     str | None,
     typer.Option(help="Options of the started server as JSON, such as '{\"max_num_seqs\": 512}'.", rich_help_panel=ASK),

@@ -29,6 +29,7 @@ from blocks.generate.placement import visible_gpus
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.leases import live_leases, recover_abandoned, somebody_is_gone
+from blocks.shards.paid import paid
 from blocks.shards.plan import Unit, extend_plan, hold_chunk_size, load_plan, planned_rows, save_plan
 from blocks.shards.retry import begin_retry
 from blocks.shards.run import RunRecord, load_run
@@ -215,6 +216,16 @@ class Launch:
             self._executor = LocalExecutor(pipeline, tasks, workers, logs, tell, watch, seconds)
             try:
                 self._executor.run()
+            except Drained:
+                if self._executor.limit_reached:
+                    money = paid(self.folder.state)
+                    self.console.print(
+                        f"--max-spending is reached: {money:,.2f} paid, and all that was paid for is kept. The same "
+                        f"command with a higher one goes on.",
+                        highlight=False,
+                        soft_wrap=True,
+                    )
+                raise
             finally:
                 self._executor = None
 

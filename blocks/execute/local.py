@@ -78,6 +78,7 @@ class LocalExecutor(PipelineExecutor):
         self._on_progress, self._watch = on_progress, watch
         self.drain_seconds = drain_seconds
         self._draining = False
+        self.limit_reached = False  # of spending
 
     def drain(self) -> None:
         """Let `run` end soon; may be called by a signal handler.
@@ -149,6 +150,9 @@ class LocalExecutor(PipelineExecutor):
                                 )
                             todo.appendleft(rank)
                 self._report(past, workers)
+                busy = [worker for worker in workers if worker.rank is not None]
+                if busy and all(worker.totals.get("limit_reached") for worker in busy):
+                    self.limit_reached = self._draining = True
                 if self._watch is not None and (problem := self._watch()) is not None:
                     raise problem
             self._report(past, workers)

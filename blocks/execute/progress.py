@@ -71,6 +71,8 @@ class Display:
         ):
             if totals.get(name):
                 parts.append(f"{totals[name]:,} {label}")
+        if paid := totals.get("paid_millionths"):
+            parts.append(f"{paid / 1e6:,.2f} paid")
         if self._progress is None and self._rows is not None and new > 0:
             parts.append(f"ETA {duration((self._rows - handled) * elapsed / new)}")
         return ", ".join(parts)

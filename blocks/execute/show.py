@@ -95,6 +95,8 @@ def show_summary(console: Console, folder: RunFolder, summary: dict[str, Any]) -
         table.add_row("completion tokens", f"{summary['completion_tokens']:,}")
         rate = summary["completion_tokens_per_second"]
         table.add_row("completion tokens/s", "-" if rate is None else f"{rate:,}")
+    if summary["paid"]:
+        table.add_row("paid", f"{summary['paid']:,.2f}")
     table.add_row("seconds", f"{summary['seconds']:,}")
     console.print(table)
     for alarm in summary["alarms"]:

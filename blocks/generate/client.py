@@ -32,6 +32,7 @@ from blocks.generate.answer import Answer, error_message, parse_answer
 from blocks.generate.drain import OnTheWire, hold_back
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import RequestFailed, RequestRefused
+from blocks.generate.spending import Purse
 from blocks.shards import meter
 from blocks.shards.folder import RunError
 
@@ -72,6 +73,7 @@ class Client:
         self.waiting = 0  # requests that want a slot
         self.resting = 0  # requests that wait for their retry
         self.answers = self.refusals = 0
+        self.purse = None if endpoint.spending is None else Purse(endpoint.spending)
         self._open = dict.fromkeys(endpoint.urls, 0)
         self._down: dict[str, asyncio.Task[None]] = {}
         self._session = aiohttp.ClientSession(
@@ -91,6 +93,8 @@ class Client:
         for probe in self._down.values():
             probe.cancel()
         await self._session.close()
+        if self.purse is not None:
+            self.purse.close()
 
     async def ask(self, path: str, body: bytes, queued: Callable[[], None] = lambda: None) -> Answer:
         """Send `body` to `path` (`chat/completions`, `completions` or `moderations`) until there is an answer.
@@ -110,6 +114,8 @@ class Client:
         while True:
             await self._take_slot(queued)
             await hold_back()
+            if self.purse is not None:
+                await self.purse.hold_back()
             try:
                 with OnTheWire():
                     result = await self._attempt(path, body)
@@ -176,12 +182,14 @@ class Client:
         if response.status == 200:
             try:
                 answer = parse_answer(content)
-                if answer.finish_reason in UNFINISHED:
-                    return _Trouble("connection_lost", f"the server ended the answer: {answer.finish_reason}")
-                return answer
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 began = self.endpoint.conceal(repr(content[:200]))
                 return _Trouble("malformed_answer", f"{type(error).__name__}: {error}: {began}")
+            if self.purse is not None:
+                self.purse.pay(answer)
+            if answer.finish_reason in UNFINISHED:
+                return _Trouble("connection_lost", f"the server ended the answer: {answer.finish_reason}")
+            return answer
         return self._judge(response.status, response.headers, content, url)
 
     def _judge(self, status: int, headers: Mapping[str, str], content: bytes, url: str) -> _Trouble:

@@ -24,6 +24,11 @@ class OnTheWire:
         _on_the_wire -= 1
 
 
+def on_the_wire() -> int:
+    """Requests of this process that are under way."""
+    return _on_the_wire
+
+
 async def hold_back() -> None:
     """Return at once; once draining has begun, never."""
     if _begun:

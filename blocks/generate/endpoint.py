@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from blocks.generate.spending import Spending
 from blocks.shards.folder import RunError
 
 
@@ -23,12 +24,14 @@ class Endpoint:
         model: the name sent as `model` in every request.
         api_key_env: name of the environment variable that holds the API key; None sends no key.
         managed: True when this run started the server on this machine; no proxy stands between then.
+        spending: what its answers cost, and how much they may; None where nobody counts.
     """
 
     urls: tuple[str, ...]
     model: str
     api_key_env: str | None = None
     managed: bool = False
+    spending: Spending | None = None
 
     def headers(self) -> dict[str, str]:
         """The authorization header, read from the environment now.

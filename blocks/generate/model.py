@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from blocks.generate.endpoint import Endpoint
 from blocks.generate.pins import model_json, pin_model, tokenizer_hash
 from blocks.generate.probe import resolve
 from blocks.generate.servers import VLLM, Server, Transformers, serve
+from blocks.generate.spending import Spending, parse_price
 from blocks.generate.tokenizer import TokenCounter, load_tokenizer
 from blocks.shards.folder import RunError
 
@@ -81,6 +82,26 @@ class Model:
             "context": self.context,
             "server_options": {name: value for name, value in server_options.items() if name not in SPEED_ONLY},
         }
+
+    def priced(self, price: str | None, limit: float | None, state: Path) -> Model:
+        """The same model, at a price.
+
+        Args:
+            price: as `parse_price` takes it; None where nobody counts.
+            limit: what the run may spend.
+            state: the run's state folder.
+
+        Raises:
+            RunError: there is a limit and no price, or the run starts the server itself.
+        """
+        if price is None:
+            if limit is not None:
+                raise RunError("--max-spending needs a --price")
+            return self
+        if self.endpoint is None:
+            raise RunError("--price is for an --endpoint: a server that the run starts is not paid by the token")
+        spending = Spending(parse_price(price), limit, state)
+        return replace(self, endpoint=replace(self.endpoint, spending=spending))
 
     @contextmanager
     def running(self, state: Path) -> Iterator[tuple[Endpoint, Callable[[], Exception | None] | None]]:

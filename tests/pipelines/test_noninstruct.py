@@ -110,6 +110,101 @@ def test_killed_at_random_moments(tmp_path, start_mock):
     assert rejected(tmp_path / "killed") == rejected(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("arm", ["teacher", "original"])
+def test_a_judge_leaves_out_what_is_instructional(tmp_path, start_mock, arm):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"d{n}", "text": one} for n, one in enumerate(texts(80))])
+    teaching, judging = start_mock("--completes"), start_mock()
+    judge = {"rubric": "instructional", "endpoint": judging.url, "tokenizer": "none"}
+    said = run(
+        "--input", source, "--output", tmp_path / "run", *teacher(teaching), "--arm", arm, "--judge", json.dumps(judge)
+    )  # fmt: skip
+    rows, told = samples(tmp_path / "run"), summary(tmp_path / "run")
+    assert rows and {row["judge_score"] for row in rows} == {3.0} and all(row["judge_feedback"] for row in rows)
+    left_out = [row for row in rejected(tmp_path / "run") if row["reason"] == "judge_instructional"]
+    assert left_out and all(row["detail"][0] in "12" for row in left_out)
+    judged = told["checks"]["judge_instructional"]["formats"]["completions"]
+    assert judged["passed"] == len(rows) and judged["rejected"] == len(left_out)
+    assert sum(judged["values"].values()) == len(judging.requests()), "every label is counted"
+    assert (arm == "original") == (not teaching.requests()) and "judge_instructional" in said
+
+
+def costs(server):
+    """What each answer in a server's log costs, at 2,000 and 10,000 per million tokens."""
+    usages = [entry["usage"] for entry in server.requests()]
+    return [(2000 * usage["prompt_tokens"] + 10_000 * usage["completion_tokens"]) / 1e6 for usage in usages]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_spending_stops_at_its_limit_and_goes_on_with_a_higher_one(tmp_path, start_mock, workers):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"d{n}", "text": one} for n, one in enumerate(texts(400))])
+    server = start_mock("--completes", "--latency", "0.1")
+    in_flight = 8
+    common = ["--input", source, "--documents", 300, "--chunk-size", 40, "--max-in-flight", in_flight]
+    common += ["--output", tmp_path / "run", *teacher(server), "--price", "2000,10000", "--workers", workers]
+    said = run(*common, "--max-spending", 60)
+    paid = sum(costs(server))
+    # Two processes look at each other once a second.
+    sent_unseen = in_flight if workers == 1 else in_flight + 2 * in_flight * 1.5 / 0.05
+    assert 60 <= paid <= 60 + sent_unseen * max(costs(server))
+    assert f"--max-spending is reached: {paid:,.2f} paid" in said
+    before = len(server.requests())
+    assert "--max-spending is reached" in run(*common, "--max-spending", 60)
+    assert len(server.requests()) == before, "not even one request was sent again"
+
+    whole = run(*common, "--max-spending", 1000)
+    asked = [entry["hash"] for entry in server.requests()]
+    assert len(asked) == len(set(asked)) == 300, "nothing was paid for twice"
+    told = summary(tmp_path / "run")
+    assert told["complete"] and told["read"] == 300
+    assert told["paid"] == pytest.approx(sum(costs(server))) and f"{told['paid']:,.2f}" in whole
+
+
+def test_what_was_paid_survives_a_kill(tmp_path, start_mock):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"d{n}", "text": one} for n, one in enumerate(texts(300))])
+    server = start_mock("--completes", "--latency", "0.1")
+    common = ["--input", source, "--documents", 300, "--max-in-flight", 8, "--price", "2000,10000"]
+    common += ["--output", tmp_path / "run", *teacher(server), "--max-spending", 60]
+    process = subprocess.Popen(command(*common), start_new_session=True, stdout=subprocess.DEVNULL)
+    while sum(costs(server)) < 20:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.3)  # what was on the wire is answered, and written to the server's log, after nobody listens any more
+    unheard = 8
+    run(*common)
+    assert 60 <= sum(costs(server)) <= 60 + (8 + unheard) * max(costs(server))
+
+
+def test_a_price_needs_an_endpoint_that_counts(tmp_path, start_mock):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": "d", "text": texts(1)[0]}])
+    server = start_mock("--completes", "--hides-usage")
+    common = command("--input", source, "--output", tmp_path / "run", *teacher(server))
+    refused = subprocess.run([*common, "--price", "1,2"], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and "does not say how many tokens" in refused.stdout + refused.stderr
+    subprocess.run(common, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-spending", 5], "--max-spending needs a --price"),
+        (["--price", "0.5"], "money per million tokens of prompts and of answers"),
+        (["--price", "1,-2"], "money per million tokens of prompts and of answers"),
+        (["--price", "nan,2"], "money per million tokens of prompts and of answers"),
+    ],
+)
+def test_a_price_that_means_nothing_is_refused(tmp_path, mock, options, message):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": "d", "text": texts(1)[0]}])
+    refused = subprocess.run(
+        command("--input", source, "--output", tmp_path / "run", *teacher(mock), *options),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode == 1 and message in " ".join((refused.stdout + refused.stderr).split())
+
+
 @pytest.mark.parametrize("prompt", ["bare", "onward"])
 def test_a_dry_run_shows_the_request(tmp_path, mock, prompt):
     source = write_jsonl(tmp_path / "in.jsonl", [{"id": "d", "text": texts(1)[0]}])
