@@ -44,7 +44,7 @@ lighteval: install .venv-lighteval/bin/lighteval
 
 # What CI runs: every optional part is there, and a skipped test is a failure.
 test-all: cpu lighteval
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3,test-all,instruct,minilm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3,test-all,instruct,minilm,train]'
 	FINEMILL_NO_SKIPS=1 $(BIN)/python $(PYTEST)
 
 lint: install

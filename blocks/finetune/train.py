@@ -1,0 +1,319 @@
+"""Supervised fine-tuning with TRL: loss on what the student shall say and on nothing else, LoRA, merged at the end.
+
+The result is a plain folder of Hugging Face's format, with the chat template it was trained with: any server loads it.
+A training that was killed goes on from its last whole checkpoint, with the same batches as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blocks.finetune.examples import ID
+from blocks.generate.prompts import PROMPTS
+from blocks.shards.folder import RunError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+    from trl import SFTTrainer
+
+PLAIN = PROMPTS / "chat" / "plain.jinja"
+"""The chat template of base models that have none."""
+
+EPOCHS = 3
+"""Of non-instructional fine-tuning (arXiv 2409.00096), and so is LoRA; every other number here is ours."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a student is trained.
+
+    Args:
+        epochs: passes over the examples.
+        learning_rate: at its peak; it warms up over a thirtieth of the steps, then falls as a cosine.
+        batch: examples per step, over all processes.
+        device_batch: examples that go through the network at a time, per process.
+        max_length: tokens of an example; longer ones are left out.
+        lora_rank: rank of the adapters of all linear layers; 0 trains all weights.
+        lora_alpha: scale of the adapters, divided by the rank.
+        lora_dropout: of what goes into the adapters.
+        weight_decay: of AdamW.
+        dtype: of the result; None for the student's own.
+        gradient_checkpointing: compute activations twice instead of keeping them; None for yes on a GPU.
+        save_steps: steps between two checkpoints.
+        seed: of adapters, order and dropout.
+    """
+
+    epochs: float = EPOCHS
+    learning_rate: float = 2e-4
+    batch: int = 64
+    device_batch: int = 4
+    max_length: int = 4096
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    weight_decay: float = 0.0
+    dtype: str | None = None
+    gradient_checkpointing: bool | None = None
+    save_steps: int = 100
+    seed: int = 0
+
+    @property
+    def accumulated(self) -> int:
+        """Passes through the network per step and process.
+
+        Raises:
+            RunError: the batch cannot be divided among the processes.
+        """
+        at_once = self.device_batch * processes()
+        if self.batch % at_once:
+            raise RunError(
+                f"--batch {self.batch} is no multiple of --device-batch {self.device_batch} × {processes()} process(es)"
+            )
+        return self.batch // at_once
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """What shapes the result; the rest may change between two launches."""
+        told = asdict(self)
+        return {name: told[name] for name in told if name not in ("gradient_checkpointing", "save_steps")}
+
+
+def need_train() -> None:
+    """Say how to get what only the training needs.
+
+    Raises:
+        RunError: it is not installed here.
+    """
+    if missing := [name for name in ("torch", "trl", "peft") if find_spec(name) is None]:
+        raise RunError(
+            f"{', '.join(missing)} not installed here: pip install -e '.[train]' (on a machine without a GPU first "
+            f"pip install torch --index-url https://download.pytorch.org/whl/cpu)"
+        )
+
+
+def keep_quiet() -> None:
+    """Leave out progress bars and warnings that tell a user nothing: what counts is said by `say`."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def processes() -> int:
+    """Processes that train together, as accelerate started them."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def chat_tokenizer(model: str, revision: str | None, template: Path | None) -> PreTrainedTokenizerBase:
+    """A model's tokenizer with the chat template to train with: the given one, its own, or the plain one.
+
+    Args:
+        model: Hub name or folder.
+        revision: commit hash; None for a folder.
+        template: a Jinja file.
+
+    Raises:
+        RunError: it has no token that ends an answer.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    if tokenizer.eos_token is None:
+        raise RunError(f"the tokenizer of {model} has no token that ends an answer (eos_token)")
+    if template is not None or not tokenizer.chat_template:
+        tokenizer.chat_template = (template or PLAIN).read_text(encoding="utf-8").rstrip("\n")
+    return tokenizer
+
+
+def trainer_of(
+    model: str,
+    revision: str | None,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Dataset,
+    aside: Dataset,
+    settings: Settings,
+    folder: Path,
+    say: Callable[[str], None] = print,
+) -> tuple[SFTTrainer, list[str]]:
+    """What trains, and the ids of the examples that are too long.
+
+    Args:
+        model: Hub name or folder of the student.
+        revision: commit hash; None for a folder.
+        tokenizer: with its chat template.
+        examples: from `load_examples`.
+        aside: held-out examples; its tokens are wanted, nothing is trained on them.
+        settings: how to train.
+        folder: for checkpoints.
+        say: takes a line about how it gets on.
+
+    Raises:
+        RunError: no example is short enough.
+    """
+    import torch
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM
+    from trl import SFTConfig, SFTTrainer
+
+    gpu = torch.cuda.is_available()
+    # Frozen weights need no more; those that are trained would lose small steps to rounding.
+    dtype = torch.bfloat16 if gpu and settings.lora_rank else torch.float32
+    arguments = SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.device_batch,
+        gradient_accumulation_steps=settings.accumulated,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=1 / 30,
+        weight_decay=settings.weight_decay,
+        completion_only_loss=True,
+        max_length=None,  # nothing is cut: what is too long is left out below, and counted
+        bf16=gpu,
+        use_cpu=not gpu,
+        gradient_checkpointing=gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        eval_strategy="no",
+        logging_steps=max(1, min(10, settings.save_steps)),
+        seed=settings.seed,
+        data_seed=settings.seed,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    lora = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype),
+        args=arguments,
+        train_dataset=examples,
+        eval_dataset=aside if len(aside) else None,
+        processing_class=tokenizer,
+        peft_config=lora if settings.lora_rank else None,
+        callbacks=[_progress(say)] if is_first() else [],
+    )
+    too_long = []
+    for name in ("train_dataset", "eval_dataset"):
+        tokens = getattr(trainer, name)
+        if tokens is None:
+            continue
+        lengths = [len(ids) for ids in tokens["input_ids"]]
+        too_long += [one for one, length in zip(tokens[ID], lengths, strict=True) if length > settings.max_length]
+        short = [at for at, length in enumerate(lengths) if length <= settings.max_length]
+        setattr(trainer, name, tokens.select(short))
+    if not len(trainer.train_dataset):
+        raise RunError(f"no example has at most --max-length {settings.max_length} tokens")
+    return trainer, too_long
+
+
+def train(trainer: SFTTrainer, folder: Path) -> None:
+    """Train to the end, from the last whole checkpoint in `folder` if there is one."""
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # prints dictionaries
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; those that were not are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        if (path / "trainer_state.json").is_file():  # written last
+            return str(path)
+        if is_first():
+            shutil.rmtree(path)
+    return None
+
+
+def log_of(trainer: SFTTrainer, folder: Path) -> list[dict[str, Any]]:
+    """What was logged on the way, also by earlier launches.
+
+    Args:
+        trainer: whether it has trained in this launch or not.
+        folder: with the checkpoints.
+    """
+    from transformers import TrainerState
+
+    log: list[dict[str, Any]] = trainer.state.log_history
+    if not log and (last := last_checkpoint(folder)) is not None:
+        log = TrainerState.load_from_json(f"{last}/trainer_state.json").log_history
+    return log
+
+
+def save(trainer: SFTTrainer, model: str, revision: str | None, settings: Settings, folder: Path) -> None:
+    """Write `folder / "model"`, with the adapters merged, and the adapters alone to `folder / "adapter"`.
+
+    They are merged into the student as it was loaded, not into what trained: that may be spread over many GPUs.
+
+    Args:
+        trainer: when it has trained.
+        model: Hub name or folder of the student.
+        revision: its commit hash.
+        settings: as it was trained.
+        folder: of the run.
+    """
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    trained, new = folder / ("adapter" if settings.lora_rank else "trained"), folder / "model.new"
+    trainer.save_model(str(trained))
+    if not is_first():
+        return
+    dtype = settings.dtype or "auto"
+    if settings.lora_rank:
+        student = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype)
+        whole = PeftModel.from_pretrained(student, str(trained)).merge_and_unload()
+    else:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+        whole = AutoModelForCausalLM.from_pretrained(str(trained), dtype=settings.dtype or config.dtype)
+        shutil.rmtree(trained)
+    shutil.rmtree(new, ignore_errors=True)
+    whole.save_pretrained(str(new))
+    trainer.processing_class.save_pretrained(str(new))
+    new.rename(folder / "model")
+
+
+def _progress(say: Callable[[str], None]) -> Any:
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):
+        """Says every now and then how far the training is."""
+
+        begun, first = 0.0, 0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.begun, self.first = time.monotonic(), state.global_step
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and math.isfinite(logs.get("loss", math.nan)):
+                done = state.global_step - self.first
+                left = (state.max_steps - state.global_step) * (time.monotonic() - self.begun) / max(1, done)
+                say(
+                    f"{time.strftime('%H:%M:%S')} step {state.global_step:,} of {state.max_steps:,}, "
+                    f"epoch {state.epoch:.2f}, loss {logs['loss']:.3f}, ETA {left / 60:.0f} min"
+                )
+
+    return Progress()

@@ -1,0 +1,226 @@
+"""Fine-tune a student on what the other pipelines have made: completions, pairs, silver data.
+
+    python pipelines/finetune.py --input runs/completions --output runs/student --model mistralai/Mistral-7B-v0.1
+    accelerate launch --num_processes 8 pipelines/finetune.py …
+
+Loss on the answers only, LoRA, merged into the student at the end: OUTPUT/model is what any server loads. Kill it at
+any moment and start the same command again.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from blocks.execute import arguments
+from blocks.execute.arguments import ASK, IN, RUN
+from blocks.execute.options import one_line_errors
+from blocks.finetune.examples import example_columns, load_examples, split_off
+from blocks.finetune.train import (
+    EPOCHS,
+    Settings,
+    chat_tokenizer,
+    is_first,
+    keep_quiet,
+    log_of,
+    need_train,
+    save,
+    train,
+    trainer_of,
+)
+from blocks.generate.pins import pin_model
+from blocks.shards.folder import RunFolder, write_atomically
+from blocks.shards.run import begin_run, load_run
+from blocks.shards.source import list_files, pin, shards_of
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+console = Console()
+
+TRAIN = "Training"
+
+
+@app.command(no_args_is_help=True)
+def finetune(
+    input: Annotated[
+        str,
+        typer.Option(
+            help="Run folder of noninstruct.py, fineinstructions.py or distill.py, or files with prompt and "
+            "completion, instruction and answer, or messages.",
+            rich_help_panel=IN,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, adapter and model.", file_okay=False)],
+    model: Annotated[str, typer.Option(help="The student: Hub name or folder.", rich_help_panel=ASK)],
+    revision: arguments.Revision = None,
+    chat_template: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Jinja file; by default the student's own, and prompts/chat/plain.jinja for one that has none.",
+            rich_help_panel=ASK,
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first LIMIT examples.", rich_help_panel=IN)] = None,
+    held_out: Annotated[
+        float,
+        typer.Option(min=0, max=0.5, help="Share of the documents to evaluate on, not trained on.", rich_help_panel=IN),
+    ] = 0.02,
+    epochs: Annotated[float, typer.Option(min=0, help="Passes over the examples.", rich_help_panel=TRAIN)] = EPOCHS,
+    learning_rate: Annotated[
+        float, typer.Option(help="At its peak, of a cosine.", rich_help_panel=TRAIN)
+    ] = Settings.learning_rate,
+    batch: Annotated[int, typer.Option(min=1, help="Examples per step.", rich_help_panel=TRAIN)] = Settings.batch,
+    device_batch: Annotated[
+        int, typer.Option(min=1, help="Examples at a time, per GPU.", rich_help_panel=TRAIN)
+    ] = Settings.device_batch,
+    max_length: Annotated[
+        int, typer.Option(min=8, help="Tokens of an example; longer ones are left out.", rich_help_panel=TRAIN)
+    ] = Settings.max_length,
+    lora_rank: Annotated[
+        int, typer.Option(min=0, help="Of the adapters; 0 trains all weights.", rich_help_panel=TRAIN)
+    ] = Settings.lora_rank,
+    lora_alpha: Annotated[int, typer.Option(min=1, rich_help_panel=TRAIN)] = Settings.lora_alpha,
+    lora_dropout: Annotated[float, typer.Option(min=0, max=1, rich_help_panel=TRAIN)] = Settings.lora_dropout,
+    weight_decay: Annotated[float, typer.Option(min=0, rich_help_panel=TRAIN)] = Settings.weight_decay,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the result, such as bfloat16; the student's own.", rich_help_panel=TRAIN)
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option(help="Save memory for time; by default on GPUs.", rich_help_panel=TRAIN)
+    ] = None,
+    save_steps: Annotated[
+        int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=TRAIN)
+    ] = Settings.save_steps,
+    seed: Annotated[int, typer.Option(help="Of adapters, order and held-out documents.", rich_help_panel=TRAIN)] = 0,
+    samples: Annotated[int, typer.Option(min=0, help="Answers to held-out prompts.", rich_help_panel=RUN)] = 8,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show an example as the student reads it; train nothing.")
+    ] = False,
+    config: arguments.Config = None,
+) -> None:
+    """Fine-tune a student on prompts and completions, and merge what it has learned into its weights."""
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    with one_line_errors(console), ExitStack() as alone:
+        need_train()
+        keep_quiet()
+        folder = RunFolder.at(str(output))
+        former = load_run(folder)
+        pins: dict[str, Any] = dict(former.pins) if former else {}
+        if not former or former.config["input"] != input:
+            pins["input"] = pin(input)
+        files = list_files(shards_of(pins["input"]))
+        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
+            pins["model_revision"] = pin_model(model, revision)
+        commit = None if pins["model_revision"].startswith("local-") else pins["model_revision"]
+        settings = Settings(
+            epochs,
+            learning_rate,
+            batch,
+            device_batch,
+            max_length,
+            lora_rank,
+            lora_alpha,
+            lora_dropout,
+            weight_decay,
+            dtype,
+            gradient_checkpointing,
+            save_steps,
+            seed,
+        )
+        _ = settings.accumulated  # a batch that cannot be divided is an error now
+        tokenizer = chat_tokenizer(model, commit, chat_template)
+        columns = example_columns(files)
+        fingerprint: dict[str, Any] = {
+            "files": [[file.name, file.size] for file in files],
+            "columns": columns,
+            "model": model,
+            "model_revision": pins["model_revision"],
+            "chat_template": tokenizer.chat_template,
+            "limit": limit,
+            "held_out": held_out,
+            **settings.shaping,
+        }
+        if is_first() and not dry_run:
+            folder.prepare()
+            alone.enter_context(folder.lock())
+            begin_run(folder, fingerprint, {"model": "fine-tuned"}, pins, options)
+        examples, aside = split_off(load_examples(files, limit), held_out, seed)
+        if dry_run:
+            _show_example(tokenizer, examples[0])
+            console.print(f"{len(examples):,} examples of {' and '.join(columns)}, {len(aside):,} more are held out")
+            return
+        if (output / "training.json").is_file():
+            console.print(f"It is trained; there is nothing to do. model: {output / 'model'}", soft_wrap=True)
+            return
+        checkpoints = output / "checkpoints"
+        trainer, too_long = trainer_of(model, commit, tokenizer, examples, aside, settings, checkpoints, _say)
+        if not (output / "model").is_dir():
+            train(trainer, checkpoints)
+            save(trainer, model, commit, settings, output)
+        if is_first():
+            told = {
+                "examples": len(trainer.train_dataset),
+                "held_out": len(trainer.eval_dataset or ()),
+                "too_long": too_long,
+                **_evaluate(trainer, model, commit, aside, output, samples),
+            }
+            write_atomically(output / "training.json", orjson.dumps(told, option=orjson.OPT_INDENT_2))
+            _show(told, output)
+
+
+def _evaluate(trainer: Any, model: str, commit: str | None, aside: Any, output: Path, count: int) -> dict[str, Any]:
+    """Perplexity of the student before and after on what was held out, answers of it, and the loss on the way."""
+    from blocks.finetune import evaluate
+
+    tokens = trainer.eval_dataset
+    log = [line for line in log_of(trainer, output / "checkpoints") if "loss" in line]
+    told: dict[str, Any] = {"loss": [[line["step"], line["loss"]] for line in log], "perplexity": {}, "samples": []}
+    if tokens is not None and len(tokens):
+        before = evaluate.load(model, commit)
+        told["perplexity"]["before"] = evaluate.perplexity(before, tokens)
+        del before
+        after = evaluate.load(str(output / "model"))
+        told["perplexity"]["after"] = evaluate.perplexity(after, tokens)
+        few = aside.select(range(min(count, len(aside))))
+        told["samples"] = evaluate.samples(after, trainer.processing_class, few)
+    return told
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False)
+
+
+def _show_example(tokenizer: Any, example: dict[str, Any]) -> None:
+    asked = tokenizer.apply_chat_template(example["prompt"], add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template([*example["prompt"], *example["completion"]], tokenize=False)
+    console.print(Text(asked, "dim") + Text(whole.removeprefix(asked), "bold"))
+
+
+def _show(told: dict[str, Any], output: Path) -> None:
+    table = Table("", "")
+    table.add_row("examples", f"{told['examples']:,}")
+    table.add_row("longer than --max-length, left out", f"{len(told['too_long']):,}")
+    table.add_row("held out", f"{told['held_out']:,}")
+    if told["loss"]:
+        table.add_row("loss, first and last", f"{told['loss'][0][1]:.3f} → {told['loss'][-1][1]:.3f}")
+    for when, value in told["perplexity"].items():
+        table.add_row(f"perplexity of held-out answers {when}", f"{value:.3f}")
+    console.print(table)
+    for sample in told["samples"][:2]:
+        shown = Table("prompt", "wanted", "said", title=escape(sample["id"]), expand=True)
+        shown.add_row(*(Text(sample[name][:600]) for name in ("prompt", "wanted", "said")))
+        console.print(shown)
+    console.print(f"model: {output / 'model'}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,297 @@
+"""Fine-tuning for real, on a CPU, with the bundled model as the student."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, samples, write_jsonl, write_parquet
+
+torch = pytest.importorskip("torch", reason="torch is not installed: make cpu")
+pytest.importorskip("trl", reason="trl is not installed: pip install -e '.[train]'")
+pytest.importorskip("peft", reason="peft is not installed: pip install -e '.[train]'")
+
+from datasets import disable_progress_bars  # noqa: E402 - after the skips
+from safetensors.torch import load_file  # noqa: E402
+
+from blocks.finetune.examples import load_examples, split_off  # noqa: E402
+from blocks.finetune.train import PLAIN, Settings, chat_tokenizer, last_checkpoint, trainer_of  # noqa: E402
+from blocks.shards.folder import RunError  # noqa: E402
+from blocks.shards.source import list_files  # noqa: E402
+
+disable_progress_bars()
+STUDENT = str(ROOT / "demo" / "finemill-tiny")
+SCRIPT = ROOT / "pipelines" / "finetune.py"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+FAST = ["--batch", 16, "--device-batch", 8, "--learning-rate", 1e-3, "--save-steps", 5, "--held-out", 0.2]
+
+
+def rows(count):
+    """Two numbers, to be said the other way round: nothing that the student knows, and easily learned."""
+    dice = random.Random(4)
+    for number in range(count):
+        a, b = dice.randint(1, 99), dice.randint(1, 99)
+        yield {
+            "id": f"e{number}",
+            "source_id": f"d{number // 2}",
+            "prompt": f"Say the two numbers {a} and {b} the other way round.",
+            "completion": f"The two numbers are {b} and {a}.",
+        }
+
+
+def command(*arguments, before=()):
+    return [*before, sys.executable, str(SCRIPT), *map(str, arguments)]
+
+
+def finetune(*arguments, before=(), fails=False):
+    done = subprocess.run(
+        command(*arguments, before=before),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        env=ENVIRONMENT,
+        cwd="/",
+    )
+    assert (done.returncode != 0) == fails, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A student that was trained without any trouble."""
+    folder = tmp_path_factory.mktemp("trained")
+    source = write_jsonl(folder / "examples.jsonl", rows(200))
+    said = finetune("--input", source, "--output", folder / "run", "--model", STUDENT, *FAST)
+    return source, folder / "run", said
+
+
+def prepared(tmp_path, settings, made=None):
+    source = write_jsonl(tmp_path / "examples.jsonl", made or rows(24))
+    examples, aside = split_off(load_examples(list_files(str(source))), 0.2, 0)
+    tokenizer = chat_tokenizer(STUDENT, None, None)
+    return trainer_of(STUDENT, None, tokenizer, examples, aside, settings, tmp_path / "checkpoints")
+
+
+def test_only_what_the_student_shall_say_counts(tmp_path):
+    """The gradient is that of the answers' tokens, computed here by hand, and not that of all tokens."""
+    trainer, _ = prepared(tmp_path, Settings(batch=8, device_batch=8, lora_dropout=0.0))
+    few = [{name: trainer.train_dataset[at][name] for name in ("input_ids", "labels")} for at in range(8)]
+    for row in few:
+        said = trainer.processing_class.decode([token for token in row["labels"] if token != -100])
+        assert said.startswith("The two numbers are ") and said.rstrip().endswith(".<|im_end|>")
+    model = trainer.model.eval()
+    names = [name for name, weight in model.named_parameters() if weight.requires_grad and "lora_B" in name]
+
+    def gradients(loss):
+        model.zero_grad()
+        loss.backward(retain_graph=True)
+        return torch.cat([model.get_parameter(name).grad.flatten() for name in names])
+
+    theirs = gradients(trainer.compute_loss(model, trainer.data_collator([dict(row) for row in few])))
+    answers, everything, spoken, tokens = 0.0, 0.0, 0, 0
+    for row in few:
+        ids = torch.tensor([row["input_ids"]])
+        losses = -model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        begins = next(at for at, label in enumerate(row["labels"]) if label != -100)
+        answers, spoken = answers + losses[begins - 1 :].sum(), spoken + len(losses) - begins + 1
+        everything, tokens = everything + losses.sum(), tokens + len(losses)
+    torch.testing.assert_close(theirs, gradients(answers / spoken), rtol=1e-4, atol=1e-6)
+    other = gradients(everything / tokens)
+    assert torch.cosine_similarity(theirs, other, dim=0) < 0.95, "prompts would show in the gradient"
+
+
+def test_loss_falls_and_unseen_examples_are_answered(trained):
+    _, run, said = trained
+    told = json.loads((run / "training.json").read_bytes())
+    assert told["loss"][-1][1] < 0.2 * told["loss"][0][1]
+    assert told["perplexity"]["after"] < 1.5 < 10 < told["perplexity"]["before"]
+    assert told["examples"] + told["held_out"] == 200 and 10 <= told["held_out"] <= 80 and not told["too_long"]
+    right = [sample["wanted"] == sample["said"] for sample in told["samples"]]
+    assert sum(right) >= len(right) / 2 and "perplexity of held-out answers after" in said
+    assert {path.name for path in (run / "model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
+
+
+def test_documents_are_held_out_whole(tmp_path):
+    examples = load_examples(list_files(str(write_jsonl(tmp_path / "e.jsonl", rows(200)))))
+    train, aside = split_off(examples, 0.3, 0)
+    assert not set(train["source_id"]) & set(aside["source_id"]) and 30 <= len(aside) <= 90
+    assert set(split_off(examples, 0.3, 1)[1]["id"]) != set(aside["id"])
+
+
+def test_merged_weights_are_student_and_adapter(trained, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    source, run, _ = trained
+    finetune("--input", source, "--output", tmp_path, "--model", STUDENT, *FAST, "--dtype", "float32", "--epochs", 0.5)
+    student = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32)
+    tokens = torch.randint(300, 4000, (2, 40), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = student(tokens).logits
+        beside = PeftModel.from_pretrained(student, str(tmp_path / "adapter"))(tokens).logits
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)(tokens).logits
+    torch.testing.assert_close(merged, beside, rtol=1e-4, atol=1e-4)
+    assert (merged - before).abs().max() > 0.05, "it has learned nothing, so nothing was merged"
+    kinds = {weight.dtype for weight in load_file(run / "model" / "model.safetensors").values()}
+    assert kinds == {torch.bfloat16}, "as the student was"
+
+
+def test_killed_and_gone_on_with_it_is_the_same_run(trained, tmp_path):
+    source, run, _ = trained
+    again = command("--input", source, "--output", tmp_path, "--model", STUDENT, *FAST)
+    for after in ("checkpoint-5", "checkpoint-20"):
+        process = subprocess.Popen(again, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (tmp_path / "checkpoints" / after / "trainer_state.json").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (tmp_path / "checkpoints" / "checkpoint-30").mkdir()  # as if it had been killed while that was written
+    finetune(*again[2:])
+    for name in ("adapter/adapter_model.safetensors", "model/model.safetensors"):
+        assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+    ours, theirs = (json.loads((folder / "training.json").read_bytes()) for folder in (tmp_path, run))
+    assert ours == theirs
+    assert "nothing to do" in finetune(*again[2:])
+    refused = finetune(*again[2:], "--learning-rate", 5e-4, fails=True)
+    assert "holds another run" in refused and "learning_rate" in refused
+
+
+def test_a_checkpoint_that_was_not_finished_is_not_taken(tmp_path):
+    assert last_checkpoint(tmp_path) is None
+    for step in (20, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+    assert not (tmp_path / "checkpoint-100").exists()
+
+
+def test_a_server_loads_the_result(trained, tmp_path):
+    _, run, _ = trained
+    documents = [{"id": f"d{n}", "text": f"The number {n} has 7 old friends. " * 30} for n in range(2)]
+    source = write_jsonl(tmp_path / "in.jsonl", documents)
+    script = [sys.executable, str(ROOT / "pipelines" / "noninstruct.py"), "--input", str(source)]
+    script += ["--output", str(tmp_path / "run"), "--server", "transformers", "--model", str(run / "model")]
+    done = subprocess.run(
+        [*script, "--max-tokens", "64", "--max-in-flight", "2"], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "run" / "summary.json").read_bytes())
+    assert told["complete"] and told["requests"] == 2 and told["completion_tokens"] > 10
+    assert told["failed"] == {} and len(samples(tmp_path / "run")) + sum(told["rejected"].values()) == 2
+
+
+def test_two_processes_train_one_student(trained, tmp_path):
+    source, run, _ = trained
+    before = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = command("--input", source, "--output", tmp_path, "--model", STUDENT, *FAST)[1:]
+    done = subprocess.run([*before, *launch], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = (json.loads((folder / "training.json").read_bytes()) for folder in (tmp_path, run))
+    assert ours["loss"][-1][0] == theirs["loss"][-1][0], "as many steps, of as many examples"
+    assert ours["perplexity"]["after"] < 1.5
+    assert done.stdout.count("perplexity of held-out answers after") == 1, "one process tells"
+
+
+def test_every_kind_of_shard_is_read(tmp_path):
+    pairs = [
+        {"id": "p", "source_id": "d", "instruction": "Why?", "answer": "So.", "prompt": "instantiate", "text": "t"}
+    ]
+    told = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]
+    kinds = {
+        "pairs": (write_parquet(tmp_path / "pairs.parquet", pairs, row_group_size=1), ("Why?", "So.")),
+        "messages": (write_jsonl(tmp_path / "messages.jsonl", [{"messages": told}]), ("Who?", "I.")),
+    }
+    for file, (asked, said) in kinds.values():
+        (example,) = load_examples(list_files(str(file)))
+        assert example["prompt"] == [{"role": "user", "content": asked}]
+        assert example["completion"] == [{"role": "assistant", "content": said}]
+
+
+def test_what_is_too_long_is_left_out_and_told(tmp_path):
+    made = [*rows(10), {"id": "long", "prompt": "Say it.", "completion": "word " * 300}]
+    trainer, too_long = prepared(tmp_path, Settings(batch=2, device_batch=2, max_length=100), made)
+    assert too_long == ["long"] and len(trainer.train_dataset) + len(trainer.eval_dataset) == 10
+    with pytest.raises(RunError, match="no example has at most --max-length 9 tokens"):
+        prepared(tmp_path, Settings(batch=2, device_batch=2, max_length=9), made)
+
+
+def test_a_base_model_gets_a_plain_chat_template(tmp_path):
+    from transformers import AutoTokenizer
+
+    base = AutoTokenizer.from_pretrained(STUDENT)
+    base.chat_template = None
+    base.save_pretrained(tmp_path)
+    tokenizer = chat_tokenizer(str(tmp_path), None, None)
+    asked = [{"role": "user", "content": "Why?"}]
+    whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": "So."}], tokenize=False)
+    assert whole == f"User: Why?\n\nAssistant: So.{base.eos_token}"
+    assert (
+        tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True) == "User: Why?\n\nAssistant:"
+    )
+    own = tmp_path / "own.jinja"
+    own.write_text("{{ messages[0].content }}")
+    assert chat_tokenizer(STUDENT, None, own).apply_chat_template(asked, tokenize=False) == "Why?"
+    assert chat_tokenizer(STUDENT, None, None).chat_template != PLAIN.read_text().rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "message"),
+    [
+        ({"text": "only text"}, [], "the input has no examples"),
+        (next(rows(1)), ["--batch", 10, "--device-batch", 4], "--batch 10 is no multiple of --device-batch 4"),
+        (next(rows(1)), ["--model", "/no/such/folder"], "no such folder here"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_starts(tmp_path, row, options, message):
+    source = write_jsonl(tmp_path / "in.jsonl", [row])
+    said = finetune("--input", source, "--output", tmp_path / "run", "--model", STUDENT, *options, fails=True)
+    assert message in said and "Traceback" not in said and not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_dry_run_shows_what_the_student_reads(trained, tmp_path):
+    source, _, _ = trained
+    said = finetune("--input", source, "--output", tmp_path / "run", "--model", STUDENT, "--dry-run")
+    assert "<|im_start|>assistant" in said and "The two numbers are" in said and "held out" in said
+    assert not Path(tmp_path / "run").exists()
+
+
+def test_a_job_that_is_stopped_goes_on(trained, slurm, tmp_path):
+    """slurm/finetune.sbatch, told 120 seconds before its time limit that it will end."""
+    source, run, _ = trained
+    log, checkpoints = tmp_path / "job.log", tmp_path / "run" / "checkpoints"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**slurm.environment, **ENVIRONMENT, "SLURM_CONF": slurm.environment["SLURM_CONF"], "PATH": path}
+    options = ["--input", source, "--output", tmp_path / "run", "--model", STUDENT, *FAST]
+    batch = ["sbatch", "--parsable", f"--output={log}", "slurm/finetune.sbatch", *map(str, options)]
+    submitted = subprocess.run(batch, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert submitted.returncode == 0, submitted.stderr
+    job = submitted.stdout.strip()
+    slurm.wait(lambda: (checkpoints / "checkpoint-5" / "trainer_state.json").exists(), "checkpoint", 120)
+    slurm.run("scancel", "--signal=USR1", "--batch", job)
+    slurm.wait(lambda: "PENDING" in "".join(slurm.queue(job)), "job in the queue again")
+    assert not (tmp_path / "run" / "model").exists()
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm.wait(lambda: (tmp_path / "run" / "training.json").exists(), f"student: {log.read_text()}", 180)
+    slurm.wait(lambda: not slurm.queue(job), "end of the job")
+    name = "model/model.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), log.read_text()
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "pipelines" / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_can_be_used(recipe, trained, tmp_path):
+    """What it says is an option, and its batch can be divided; with the bundled model in the place of its own."""
+    source, _, _ = trained
+    said = finetune(
+        "--config", recipe, "--input", source, "--output", tmp_path / "run", "--model", STUDENT, "--dry-run"
+    )  # fmt: skip
+    assert "held out" in said
