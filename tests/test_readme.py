@@ -83,7 +83,7 @@ def test_make_targets_are_run_by_ci():
 
 
 def test_only_known_commands():
-    assert {line.split()[0] for line in commands()} == {"make", "python", "bash"}
+    assert {line.split()[0] for line in commands()} == {"make", "python", "bash", "sbatch"}
 
 
 def test_endpoint_command(checkout, mock):
@@ -187,6 +187,25 @@ def test_completion_command(checkout, start_mock):
     run(line.replace("http://localhost:8000", start_mock("--completes").url), checkout)
     told = summary(checkout / "runs/completions")
     assert told["complete"] and told["read"] == 28 and told["written"]["completions"] > 15
+
+
+def test_fine_tuning_commands(checkout, start_mock, slurm):
+    """As they stand there, with the bundled model as the student, on a CPU."""
+    pytest.importorskip("trl", reason="trl is not installed: pip install -e '.[train]'")
+    (line,) = (line for line in commands() if "noninstruct.py" in line)
+    run(line.replace("http://localhost:8000", start_mock("--completes").url), checkout)
+    student = "--model demo/finemill-tiny --batch 4 --device-batch 4 --epochs 1 --held-out 0.2"
+    tuning, submitting = (line for line in commands() if "runs/student" in line)
+    environment = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    assert "perplexity of held-out answers after" in run(f"{tuning} {student}", checkout, **environment)
+    assert (checkout / "runs/student/model/model.safetensors").exists()
+
+    on_cpu = submitting.replace("--gpus-per-node=8", "--wait --output=job.log").replace("runs/student", "runs/second")
+    done = subprocess.run(
+        shlex.split(f"{on_cpu} {student}"), cwd=checkout, env={**os.environ, **slurm.environment, **environment}
+    )
+    log = (checkout / "job.log").read_text()
+    assert done.returncode == 0 and "perplexity of held-out answers after" in log, log
 
 
 def test_tokenizing_command(checkout, mock, hub):
