@@ -6,15 +6,23 @@ Which of the answers are broken, and how, is a function of the request; so a tes
 from __future__ import annotations
 
 import json
+import random
 import re
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import xxhash
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # it is imported by a script in this folder, which has tools, too
+
+from tools.tiny.teachers import instantiate, templatize
 
 TEMPLATE_FAULTS = ("no_json", "unbalanced", "lost_text", "empty_variable", "no_variable", "no_description")
 PAIR_FAULTS = ("no_pair_json", "keys", "missing", "backwards", "left_over", "empty", "ungrounded", "unlike")
 
 _INPUT = re.compile(r"\{\"instruction_template\".*\}", re.DOTALL)
+_LABELLED = re.compile(r"\{\"description\".*\}", re.DOTALL)
 _SENTENCE = re.compile(r"[^.!?]+[.!?]")
 
 
@@ -29,14 +37,33 @@ def lot(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode(errors="replace"))
 
 
-def instruct(prompt: str) -> Said | None:
-    """The answer to a prompt of FineInstructions; None to any other."""
+def instruct(prompt: str, by_rules: bool = False) -> Said | None:
+    """The answer to a prompt of FineInstructions; None to any other.
+
+    Args:
+        prompt: as it was sent.
+        by_rules: templates and pairs are those of the rule-based teachers of finemill-tiny, which a student can learn.
+    """
     if found := _INPUT.search(prompt):
         asked: dict[str, Any] = json.loads(found[0])
-        return pair(asked["instruction_template"], asked["document"])
+        task = (asked["instruction_template"], asked["document"])
+        return Said("pair", instantiate(*task, random.Random(prompt))) if by_rules else pair(*task)
+    if found := _LABELLED.search(prompt):
+        asked = json.loads(found[0])
+        return label(asked["description"], asked["document"])
     if "Query:\n" in prompt:
-        return template(prompt.rpartition("Query:\n")[2])
+        query = prompt.rpartition("Query:\n")[2]
+        return Said("template", templatize(query) or "I do not know.") if by_rules else template(query)
     return None
+
+
+def label(description: str, document: str) -> Said:
+    """Whether a document fits a description: half of the long words of one have to be in the other."""
+    wanted = set(re.findall(r"[a-z]{5,}", description.lower()))
+    there = set(re.findall(r"[a-z]{5,}", document.lower()))
+    fault = lot(f"{description}\0{document}") % 16 == 0
+    fits = 2 * len(wanted & there) >= len(wanted)
+    return Said("no_label" if fault else "label", "It depends." if fault else str(int(fits)))
 
 
 def template(query: str, faults: int = 10) -> Said:

@@ -79,6 +79,7 @@ class Mock:
         self.quote_key = False
         self.mended = Path("never")
         self.writes = self.instructs = self.completes = self.hides_usage = False
+        self.by_rules = False
         self.known: list[str] = []
 
     def note(self, status: int, digest: str, body: dict[str, Any], usage: dict[str, int] | None = None) -> None:
@@ -142,7 +143,7 @@ class Mock:
             return response
         saying = re.search(r"MOCK-SAY-(\w+)", prompt)
         reason, said = "stop", {}
-        if self.instructs and (answered := instruct(prompt)):
+        if self.instructs and (answered := instruct(prompt, self.by_rules)):
             text, said = answered.text, {"kind": answered.kind}
         elif self.completes:
             known = [text for text in self.known if text.startswith(prompt)]
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--quote-key", action="store_true", help="refuse completions, quoting the key")
     parser.add_argument("--writes", action="store_true", help="write whole answers to documents of tests/writer.py")
     parser.add_argument("--instructs", action="store_true", help="answer FineInstructions as tests/instructor.py does")
+    parser.add_argument("--by-rules", action="store_true", help="with --instructs: what a student can learn")
     parser.add_argument("--completes", action="store_true", help="go on with the text of a prompt")
     parser.add_argument("--knows", type=Path, help="JSON Lines whose texts it knows by heart, for --completes")
     parser.add_argument("--hides-usage", action="store_true", help="do not tell how many tokens an answer took")
@@ -190,7 +192,7 @@ def main() -> None:
         mock.instructs, mock.completes = options.instructs, options.completes
         if options.knows:
             mock.known = [json.loads(line)["text"] for line in options.knows.read_text().splitlines()]
-        mock.hides_usage = options.hides_usage
+        mock.hides_usage, mock.by_rules = options.hides_usage, options.by_rules
         mock.quote_key, mock.writes, mock.mended = options.quote_key, options.writes, options.mended
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)

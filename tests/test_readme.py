@@ -180,6 +180,9 @@ def test_instruction_commands(checkout, start_mock, hub):
     assert summary(checkout / "runs/fi/match")["read"] == 28
     assert "different templates" in shown["report"] and "--threshold" in shown["calibrate"]
     assert samples(checkout / "runs/fi/budget")
+    for line in (line for line in commands() if "distill.py" in line):
+        run(line.replace("http://localhost:8000", asking.split()[-1]), checkout)
+    assert all(samples(checkout / "runs" / name) for name in ("silver/templates", "silver/pairs", "labels"))
 
 
 def test_completion_command(checkout, start_mock):

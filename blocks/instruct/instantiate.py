@@ -44,6 +44,7 @@ PAIR_SCHEMA = pa.schema(
         pa.field("format", pa.string(), nullable=False),  # pairs
         pa.field("instruction", pa.string(), nullable=False),
         pa.field("answer", pa.string(), nullable=False),
+        pa.field("raw", pa.string(), nullable=False),  # what the model wrote, before excerpts were expanded
         pa.field("template_id", pa.string(), nullable=False),
         pa.field("template", pa.string(), nullable=False),
         pa.field("template_source", pa.string()),
@@ -155,6 +156,7 @@ class Instantiate(Prompted):
             "text": pair.text,
             "instruction": pair.instruction.text,
             "answer": pair.answer.text,
+            "raw": answer.text,
             "grounding": pair.grounded,
             "resemblance": pair.resemblance,
             "position": None if pair.position is None else (start + pair.position) / len(text),

@@ -48,6 +48,7 @@ MATCH_SCHEMA = pa.schema(
                     [
                         ("template_id", pa.string()),
                         ("template", pa.string()),
+                        ("description", pa.string()),  # of the documents that could fill it
                         ("template_source", pa.string()),
                         ("complexity", pa.int32()),
                         ("chunk_k", pa.int32()),  # 0: the whole document found it, else this part
@@ -139,7 +140,7 @@ class MatchTemplates(PipelineStep):
         return [good[start : start + embeddings.shape[1]] for start in range(0, len(good), embeddings.shape[1])]
 
     def _count(self, document: Document, found: Sequence[Sequence[Match]], drawn: Sequence[Match]) -> None:
-        kept = ("template_id", "template", "template_source", "complexity")
+        kept = ("template_id", "template", "description", "template_source", "complexity")
         rows = [self.bank.row(match.place) for match in drawn]
         document.metadata |= {
             FORMAT: "matches",

@@ -25,6 +25,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<": operator.lt,
     ">": operator.gt,
+    "in": lambda found, values: found in values,  # for pipelines; `parse_where` does not know it
 }
 
 _FILTER = re.compile(r"\s*(?P<column>[\w.\-]+)\s*(?P<operator>==|!=|<=|>=|<|>)\s*(?P<value>[^=\s].*?)\s*$")

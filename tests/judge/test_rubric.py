@@ -32,7 +32,14 @@ def write(tmp_path, text):
 
 def test_the_rubrics_of_the_repository():
     rubrics = [load_rubric(path.stem) for path in sorted(RUBRICS.glob("*.md"))]
-    assert [rubric.name for rubric in rubrics] == ["faithfulness", "format", "instructional", "relevance", "usefulness"]
+    assert [rubric.name for rubric in rubrics] == [
+        "faithfulness",
+        "format",
+        "generic",
+        "instructional",
+        "relevance",
+        "usefulness",
+    ]
     for rubric in rubrics:
         assert rubric.description and rubric.source
         assert set(rubric.columns) <= {*REPHRASED_SCHEMA.names, SOURCE} or set(rubric.columns) <= {*PAIR_SCHEMA.names}
@@ -73,7 +80,7 @@ def test_what_cannot_be_used_says_why(tmp_path, old, new, message):
 
 
 def test_an_unknown_name_lists_those_there_are():
-    known = "'truth'; by name there are faithfulness, format, instructional, relevance, usefulness"
+    known = "'truth'; by name there are faithfulness, format, generic, instructional, relevance, usefulness"
     with pytest.raises(FileNotFoundError, match=known):
         load_rubric("truth")
 
