@@ -27,11 +27,12 @@ demo-instructions: cpu
 	$(BIN)/python pipelines/fineinstructions.py --demo
 
 # Most tests wait for processes that they have started, so two at a time take little more than half as long.
-# In the order of the files: xdist would put those with few tests last, and these take longest.
-PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# In the order of the files: xdist would put those with few tests last, and these take longest. One thread each: two
+# processes whose threads wait for each other on two cores take ten times as long.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: cpu
-	$(BIN)/python $(PYTEST)
+	$(PYTEST)
 
 # lighteval wants other releases than finemill does, so it lives beside it; on a CPU like the demo.
 lighteval: install .venv-lighteval/bin/lighteval
@@ -45,7 +46,7 @@ lighteval: install .venv-lighteval/bin/lighteval
 # What CI runs: every optional part is there, and a skipped test is a failure.
 test-all: cpu lighteval
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3,test-all,instruct,minilm,train]'
-	FINEMILL_NO_SKIPS=1 $(BIN)/python $(PYTEST)
+	FINEMILL_NO_SKIPS=1 $(PYTEST)
 
 lint: install
 	$(BIN)/ruff check .
