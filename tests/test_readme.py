@@ -96,6 +96,9 @@ def test_endpoint_command(checkout, mock):
     assert summary(checkout / "runs/checked")["checks"]["table"]["rejected"] == 20
     (line,) = (line for line in commands() if "judge.py" in line)
     run(line.replace("http://localhost:8000", mock.url), checkout)
+    (line,) = (line for line in commands() if "report.py" in line)
+    run(line, checkout)
+    assert "samples written" in (checkout / "report.html").read_text()
     scores = [row["judge_score"] for row in samples(checkout / "runs/judged")]
     assert len(scores) == 40 and set(scores) == {1, 2, 3}
     (line,) = (line for line in commands() if "--scores" in line)

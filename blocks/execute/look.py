@@ -70,7 +70,7 @@ def find(path: str, state: Path | None, wanted: Wanted) -> Iterator[dict[str, An
     on_hub = _REPOSITORY.fullmatch(path) and not Path(path).exists()
     for file in list_files(pin(f"hf://datasets/{path}" if on_hub else path)):
         if wanted.format is None or not on_hub or file.name.startswith(f"{wanted.format}/"):
-            yield from filter(wanted, _rows(file))
+            yield from filter(wanted, rows_of(file))
 
 
 def _run_at(path: str, state: Path | None) -> RunFolder | None:
@@ -80,7 +80,8 @@ def _run_at(path: str, state: Path | None) -> RunFolder | None:
     return RunFolder.at(path, state) if fs.exists(f"{local}/run.yaml") else None
 
 
-def _rows(file: InputFile) -> Iterator[dict[str, Any]]:
+def rows_of(file: InputFile) -> Iterator[dict[str, Any]]:
+    """All rows of a file that can be read."""
     columns = schema_of([file]).names if file.format == "parquet" else []
     return (row for row in read_rows(file, 0, None, columns) if isinstance(row, dict))
 
@@ -100,16 +101,16 @@ def _of_run(folder: RunFolder, wanted: Wanted) -> Iterator[dict[str, Any]]:
             except RunError:  # its worker is about to move it, or was killed before
                 missing.append(written.path)
                 continue
-            found = [row for row in _rows(file) if wanted(row)]
+            found = [row for row in rows_of(file) if wanted(row)]
             if found and SOURCE not in found[0] and commit.unit in units:
                 with suppress(OSError):  # the input may be gone since
-                    _add_documents(found, documents.of_chunk(units[commit.unit], commit.k))
+                    add_documents(found, documents.of_chunk(units[commit.unit], commit.k))
             yield from found
     if missing:
         raise RunError(f"{len(missing)} files are not in their place, the first is {missing[0]}: the run moves them")
 
 
-def _add_documents(rows: Sequence[dict[str, Any]], documents: Sequence[SourceDocument]) -> None:
+def add_documents(rows: Sequence[dict[str, Any]], documents: Sequence[SourceDocument]) -> None:
     """Add to each row the document that it was made from, or that was rejected."""
     by_hash = {source_hash(document.text): document.text for document in documents}
     by_place = {document.place: document.text for document in documents}

@@ -1,0 +1,81 @@
+"""Marks what an output has from its document: stretches that are copied, and numbers that are there or are not."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from markupsafe import Markup, escape
+
+COPIED_WORDS = 8
+"""Words in a row from which on a stretch counts as copied, as in the check `copying`."""
+
+SHOWN = 6000
+"""Characters of a text that are shown."""
+
+_WORD = re.compile(r"\S+")
+_NUMBER = re.compile(r"(?<![\w.])\d(?:[\d,.]*\d)?(?!\w)")
+_HIDDEN = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def highlight(text: str, other: str, is_output: bool) -> Markup:
+    """A text as HTML.
+
+    Args:
+        text: what is shown.
+        other: its document, or what was made of it.
+        is_output: whether numbers that the other does not have are marked.
+    """
+    text, cut = text[:SHOWN], len(text) - SHOWN
+    words = list(_WORD.finditer(text))
+    keys = [_key(word[0]) for word in words]
+    theirs = [_key(word) for word in other[: 4 * SHOWN].split()]
+    grams = {tuple(theirs[at : at + COPIED_WORDS]) for at in range(len(theirs) - COPIED_WORDS + 1)}
+    copied = [False] * len(words)
+    for at in range(len(words) - COPIED_WORDS + 1):
+        if tuple(keys[at : at + COPIED_WORDS]) in grams:
+            copied[at : at + COPIED_WORDS] = [True] * COPIED_WORDS
+    numbers = {number.replace(",", "") for number in _NUMBER.findall(other)}
+    made, at, first = Markup(""), 0, 0
+    while first < len(words):
+        last = first
+        while last + 1 < len(words) and copied[last + 1] == copied[first]:
+            last += 1
+        start, end = words[first].start(), words[last].end()
+        made += visible(text[at:start])
+        inner = _numbers(text[start:end], numbers, is_output)
+        made += Markup("<mark>{}</mark>").format(inner) if copied[first] else inner
+        at, first = end, last + 1
+    made += visible(text[at:])
+    if cut > 0:
+        made += Markup('<span class="cut"> … {} more characters</span>').format(f"{cut:,}")
+    return made
+
+
+def visible(text: str) -> Markup:
+    """Text with characters that would not be seen, or would turn what follows around, by their names."""
+    text = text.encode("utf-8", "replace").decode()
+    made, at = Markup(""), 0
+    for found in _HIDDEN.finditer(text):
+        if found[0] in "\t\n":
+            continue
+        name = unicodedata.name(found[0], f"U+{ord(found[0]):04X}")
+        made += escape(text[at : found.start()]) + Markup('<span class="hidden">{}</span>').format(name)
+        at = found.end()
+    return made + escape(text[at:])
+
+
+def _numbers(text: str, known: set[str], is_output: bool) -> Markup:
+    made, at = Markup(""), 0
+    for number in _NUMBER.finditer(text):
+        there = number[0].replace(",", "") in known
+        if not there and not is_output:
+            continue
+        made += visible(text[at : number.start()])
+        made += Markup('<span class="{}">{}</span>').format("number" if there else "new number", number[0])
+        at = number.end()
+    return made + visible(text[at:])
+
+
+def _key(word: str) -> str:
+    return word.strip(".,;:!?\"'()[]*_#`“”‘’").lower()
