@@ -214,9 +214,10 @@ def finephrase(
             pinned=pins.get("model_revision"),
         ).priced(price, max_spending, folder.state)
         schema = REPHRASED_SCHEMA.append(pa.field(SOURCE, pa.string())) if keep_source else REPHRASED_SCHEMA
-        judging = (
-            judge_in_pipeline(judge, [*REPHRASED_SCHEMA.names, SOURCE], pins.get("judge_revision")) if judge else None
-        )
+        judging = None
+        if judge:
+            judging = judge_in_pipeline(judge, [*REPHRASED_SCHEMA.names, SOURCE], pins.get("judge_revision"))
+            judging = judging.priced(max_spending, folder.state)
         models = [chosen, judging.model] if judging else [chosen]
         check_gpu_memory([one.server for one in models if one.server])
 

@@ -9,7 +9,8 @@ any moment and start the same command again.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import tempfile
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from rich.text import Text
 from blocks.execute import arguments
 from blocks.execute.arguments import ASK, IN, RUN
 from blocks.execute.options import one_line_errors
-from blocks.finetune.examples import example_columns, load_examples, split_off
+from blocks.finetune.examples import ID, example_columns, load_examples, split_off
 from blocks.finetune.train import (
     EPOCHS,
     Settings,
@@ -35,11 +36,13 @@ from blocks.finetune.train import (
     save,
     train,
     trainer_of,
+    weights_of,
 )
 from blocks.generate.pins import pin_model
 from blocks.shards.folder import RunFolder, write_atomically
 from blocks.shards.run import begin_run, load_run
 from blocks.shards.source import list_files, pin, shards_of
+from blocks.shards.summary import check_complete
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
@@ -115,10 +118,12 @@ def finetune(
         folder = RunFolder.at(str(output))
         former = load_run(folder)
         pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config["input"] != input:
+        if not former or former.config.get("input") != input:
             pins["input"] = pin(input)
+        check_complete(pins["input"])
         files = list_files(shards_of(pins["input"]))
-        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
+        known = (former.config.get("model"), former.config.get("revision")) if former else None
+        if known != (model, revision) or Path(model).expanduser().is_dir():  # a folder may have changed since
             pins["model_revision"] = pin_model(model, revision)
         commit = None if pins["model_revision"].startswith("local-") else pins["model_revision"]
         settings = Settings(
@@ -144,6 +149,7 @@ def finetune(
             "columns": columns,
             "model": model,
             "model_revision": pins["model_revision"],
+            "weights": weights_of(model),
             "chat_template": tokenizer.chat_template,
             "limit": limit,
             "held_out": held_out,
@@ -153,11 +159,16 @@ def finetune(
             folder.prepare()
             alone.enter_context(folder.lock())
             begin_run(folder, fingerprint, {"model": "fine-tuned"}, pins, options)
-        examples, aside = split_off(load_examples(files, limit), held_out, seed)
-        if dry_run:
-            _show_example(tokenizer, examples[0])
-            console.print(f"{len(examples):,} examples of {' and '.join(columns)}, {len(aside):,} more are held out")
-            return
+        with tempfile.TemporaryDirectory() if dry_run else nullcontext(folder.state / "examples") as cache:
+            found, empty = load_examples(files, Path(cache), limit)
+            examples, aside = split_off(found, held_out, seed)
+            if dry_run:
+                _show_example(tokenizer, found[0])
+                console.print(
+                    f"{len(examples):,} examples of {' and '.join(columns)}, {len(aside):,} more are held out; "
+                    f"{len(empty):,} rows have no question or no answer"
+                )
+                return
         if (output / "training.json").is_file():
             console.print(f"It is trained; there is nothing to do. model: {output / 'model'}", soft_wrap=True)
             return
@@ -167,31 +178,36 @@ def finetune(
             train(trainer, checkpoints)
             save(trainer, model, commit, settings, output)
         if is_first():
+            tokens, log = trainer.eval_dataset, log_of(trainer, checkpoints)
             told = {
                 "examples": len(trainer.train_dataset),
-                "held_out": len(trainer.eval_dataset or ()),
+                "held_out": len(tokens or ()),
+                "empty": empty,
                 "too_long": too_long,
-                **_evaluate(trainer, model, commit, aside, output, samples),
+                "loss": [[line["step"], line["loss"]] for line in log if "loss" in line],
             }
+            del trainer  # its weights and optimizer would take the memory that evaluation needs
+            told |= _evaluate(model, commit, output, tokenizer, tokens, aside, samples)
             write_atomically(output / "training.json", orjson.dumps(told, option=orjson.OPT_INDENT_2))
             _show(told, output)
 
 
-def _evaluate(trainer: Any, model: str, commit: str | None, aside: Any, output: Path, count: int) -> dict[str, Any]:
-    """Perplexity of the student before and after on what was held out, answers of it, and the loss on the way."""
+def _evaluate(
+    model: str, commit: str | None, output: Path, tokenizer: Any, tokens: Any, aside: Any, count: int
+) -> dict[str, Any]:
+    """Perplexity of the student before and after on what was held out, and its answers."""
     from blocks.finetune import evaluate
 
-    tokens = trainer.eval_dataset
-    log = [line for line in log_of(trainer, output / "checkpoints") if "loss" in line]
-    told: dict[str, Any] = {"loss": [[line["step"], line["loss"]] for line in log], "perplexity": {}, "samples": []}
+    told: dict[str, Any] = {"perplexity": {}, "samples": []}
     if tokens is not None and len(tokens):
         before = evaluate.load(model, commit)
         told["perplexity"]["before"] = evaluate.perplexity(before, tokens)
         del before
         after = evaluate.load(str(output / "model"))
         told["perplexity"]["after"] = evaluate.perplexity(after, tokens)
-        few = aside.select(range(min(count, len(aside))))
-        told["samples"] = evaluate.samples(after, trainer.processing_class, few)
+        short = set(tokens[ID])
+        few = [example for example in aside if example[ID] in short][:count]
+        told["samples"] = evaluate.samples(after, tokenizer, few)
     return told
 
 
@@ -208,6 +224,7 @@ def _show_example(tokenizer: Any, example: dict[str, Any]) -> None:
 def _show(told: dict[str, Any], output: Path) -> None:
     table = Table("", "")
     table.add_row("examples", f"{told['examples']:,}")
+    table.add_row("without a question or an answer, left out", f"{len(told['empty']):,}")
     table.add_row("longer than --max-length, left out", f"{len(told['too_long']):,}")
     table.add_row("held out", f"{told['held_out']:,}")
     if told["loss"]:

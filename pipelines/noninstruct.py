@@ -133,7 +133,7 @@ def noninstruct(
             pins["input"] = pin(input)
         if not former or (former.config["model"], former.config["revision"]) != (model, revision):
             pins.pop("model_revision", None)
-        if not former or former.config["judge"] != judge:
+        if not former or former.config.get("judge") != judge:
             pins.pop("judge_revision", None)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
@@ -152,7 +152,10 @@ def noninstruct(
         ).priced(price, max_spending, folder.state)
         asked = load_prompt(str(PROMPTS / "complete" / f"{prompt}.md") if prompt in ("bare", "onward") else prompt)
 
-        judging = judge_in_pipeline(judge, COMPLETION_SCHEMA.names, pins.get("judge_revision")) if judge else None
+        judging = None
+        if judge:
+            judging = judge_in_pipeline(judge, COMPLETION_SCHEMA.names, pins.get("judge_revision"))
+            judging = judging.priced(max_spending, folder.state)
         models = [*([chosen] if arm == "teacher" else []), *([judging.model] if judging else [])]
         check_gpu_memory([one.server for one in models if one.server])
 

@@ -206,7 +206,9 @@ def test_fine_tuning_commands(checkout, start_mock, slurm):
     assert "perplexity of held-out answers after" in run(f"{tuning} {student}", checkout, **environment)
     assert (checkout / "runs/student/model/model.safetensors").exists()
 
-    on_cpu = submitting.replace("--gpus-per-node=8", "--wait --output=job.log").replace("runs/student", "runs/second")
+    on_cpu = submitting.replace("--gpus-per-node=8 --cpus-per-task=64", "--wait --output=job.log").replace(
+        "runs/student", "runs/second"
+    )
     done = subprocess.run(
         shlex.split(f"{on_cpu} {student}"), cwd=checkout, env={**os.environ, **slurm.environment, **environment}
     )

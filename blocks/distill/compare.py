@@ -26,9 +26,9 @@ def compare_templates(teacher: RunFolder, student: RunFolder) -> dict[str, Any]:
     """Validity of a student's templates.
 
     Returns:
-        `asked`, `valid` (share), `balanced` (share whose tags balance), `rejected` (by reason); and of the queries of
-        which both have made a valid template, `both`, the share with as many variables (`same_complexity`) and with the
-        very template (`same_template`).
+        `asked` (queries that the student has answered), `valid` (share), `balanced` (share whose tags balance),
+        `rejected` (by reason); and of the queries of which both have made a valid template, `both`, the share with as
+        many variables (`same_complexity`) and with the very template (`same_template`).
 
     Raises:
         RunError: they have no query in common.
@@ -40,8 +40,10 @@ def compare_templates(teacher: RunFolder, student: RunFolder) -> dict[str, Any]:
     rejected = Counter(row["reason"] for row in refused if row["format"] == TEMPLATES)
     asked = len(ours) + rejected.total()
     both = [(ours[name], row) for name, row in theirs.items() if name in ours]
-    if not asked or not theirs:
-        raise RunError("one of the two runs has no templates")
+    if ours and not both:
+        raise RunError("the two runs have no query in common: give both the same input")
+    if not asked:
+        raise RunError("the student has answered nothing")
     return {
         "asked": asked,
         "valid": len(ours) / asked,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
@@ -49,8 +51,10 @@ def even_shares(sizes: Mapping[Kind, int], total: int) -> dict[Kind, int]:
     return shares
 
 
-def draw(candidates: Iterable[tuple[str, Kind]], size: int, seed: int) -> list[str]:
+def draw(candidates: Iterable[tuple[str, Kind]], size: int, seed: int) -> dict[str, Kind]:
     """Draw examples evenly over kinds: of each kind those with the smallest hashes of seed and id.
+
+    No more than `size` of each kind are held, however many there are.
 
     Args:
         candidates: ids with their kinds.
@@ -58,14 +62,17 @@ def draw(candidates: Iterable[tuple[str, Kind]], size: int, seed: int) -> list[s
         seed: of the draw.
 
     Returns:
-        Their ids, sorted.
+        Kinds by id.
     """
-    kinds: dict[Kind, list[str]] = {}
+    counts: Counter[Kind] = Counter()
+    held: dict[Kind, list[tuple[int, str]]] = {}
     for name, kind in candidates:
-        kinds.setdefault(kind, []).append(name)
-    shares = even_shares({kind: len(names) for kind, names in kinds.items()}, size)
-
-    def lot(name: str) -> tuple[int, str]:
-        return xxhash.xxh3_64_intdigest(f"{seed}\0{name}".encode(errors="surrogatepass")), name
-
-    return sorted(name for kind, names in kinds.items() for name in sorted(names, key=lot)[: shares[kind]])
+        counts[kind] += 1
+        heap = held.setdefault(kind, [])
+        lot = (-xxhash.xxh3_64_intdigest(f"{seed}\0{name}".encode(errors="surrogatepass")), name)
+        if len(heap) < size:
+            heapq.heappush(heap, lot)
+        elif heap:
+            heapq.heappushpop(heap, lot)
+    shares = even_shares(counts, size)
+    return {name: kind for kind, heap in held.items() for _, name in sorted(heap, reverse=True)[: shares[kind]]}

@@ -10,10 +10,12 @@ Only what has passed the checks of the pipeline that asked is taken; the prompt 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 import pyarrow as pa
+import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
@@ -24,6 +26,7 @@ from blocks.instruct.pairs import KEYS
 from blocks.instruct.templates import read_object
 from blocks.shards import meter
 from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, chunk_of
+from blocks.shards.commit import load_commits
 from blocks.shards.folder import RunFolder
 from blocks.shards.tables import read_tables
 
@@ -61,13 +64,15 @@ def draw_templates(made: RunFolder, size: int, seed: int, good: frozenset[str] |
     Returns:
         Kinds by id.
     """
-    kinds: dict[str, str] = {}
-    for table in read_tables(made, ["id", "template_source", "complexity", "query"]):
-        for row in table.to_pylist():
-            if good is None or row["id"] in good:
-                variables = min(row["complexity"], MOST_VARIABLES)
-                kinds[row["id"]] = f"{row['template_source'] or 'unnamed'}, {variables} variables"
-    return {name: kinds[name] for name in draw(kinds.items(), size, seed)}
+
+    def candidates() -> Iterator[tuple[str, str]]:
+        for table in read_tables(made, ["id", "template_source", "complexity"]):
+            for row in table.to_pylist():
+                if good is None or row["id"] in good:
+                    variables = min(row["complexity"], MOST_VARIABLES)
+                    yield row["id"], f"{row['template_source'] or 'unnamed'}, {variables} variables"
+
+    return draw(candidates(), size, seed)
 
 
 def draw_pairs(
@@ -77,8 +82,8 @@ def draw_pairs(
 
     Args:
         made: a run of the stage `pairs`.
-        size: how many, `null` included; fewer where there are fewer, with the same share of `null`.
-        null_share: share of the examples that are `null`.
+        size: how many, `null` included; fewer where there are fewer.
+        null_share: share of the examples that are `null`, where there are enough of those.
         thresholds: what a pair has to reach.
         seed: of the draw.
 
@@ -86,24 +91,38 @@ def draw_pairs(
         Kinds by id of the pair (`{document}/{template}`); and how many there were to draw from: `sound`, `null`, and by
         reason those that were not good enough.
     """
-    kinds: dict[str, str] = {}
-    there: dict[str, int] = {"sound": 0, "null": 0}
+    there: Counter[str] = Counter(sound=0, null=0)
     columns = ["id", "instruction", "answer", "complexity", "grounding", "resemblance", "judge_score"]
-    for table in read_tables(made, columns):
-        for row in table.to_pylist():
-            reason = thresholds.reason(row)
-            there[reason or "sound"] = there.get(reason or "sound", 0) + 1
-            if reason is None:
-                variables = min(row["complexity"], MOST_VARIABLES)
-                about = topic(f"{row['instruction']} {row['answer']}")
-                kinds[row["id"]] = f"{about}, {variables} variables, length {length(row['answer'])}"
-    nulls: dict[str, str] = {}
-    for table in read_tables(made, ["id", "reason"], "rejected"):
-        nulls |= {row["id"]: "null" for row in table.to_pylist() if row["reason"] == NOT_COMPATIBLE}
-    there["null"] = len(nulls)
-    sound = draw(kinds.items(), round(size * (1 - null_share)), seed)
-    unfit = draw(nulls.items(), round(len(sound) * null_share / (1 - null_share)), seed)
-    return {name: kinds.get(name) or nulls[name] for name in (*sound, *unfit)}, there
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        for table in read_tables(made, columns):
+            for row in table.to_pylist():
+                reason = thresholds.reason(row)
+                there[reason or "sound"] += 1
+                if reason is None:
+                    variables = min(row["complexity"], MOST_VARIABLES)
+                    about = topic(f"{row['instruction']} {row['answer']}")
+                    yield row["id"], f"{about}, {variables} variables, length {length(row['answer'])}"
+
+    def nulls() -> Iterator[tuple[str, str]]:
+        for table in read_tables(made, ["id", "reason"], "rejected"):
+            for row in table.to_pylist():
+                if row["reason"] == NOT_COMPATIBLE:
+                    there["null"] += 1
+                    yield row["id"], "null"
+
+    sound = draw(pairs(), round(size * (1 - null_share)), seed)
+    unfit = draw(nulls(), round(len(sound) * null_share / (1 - null_share)), seed)
+    return sound | unfit, dict(there)
+
+
+def content_of(made: RunFolder) -> str:
+    """What a run holds now, as a hash: it may grow, or have more when what failed is tried again."""
+    digest = xxhash.xxh3_64()
+    for commit in load_commits(made):
+        for file in commit.files:
+            digest.update(f"{file.path}\0{file.hash}\n".encode())
+    return digest.hexdigest()
 
 
 class SilverTemplates(PipelineStep):

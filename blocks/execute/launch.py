@@ -21,9 +21,9 @@ from datatrove.pipeline.base import PipelineStep
 from rich.console import Console
 
 from blocks.execute.cluster import DRAIN, Cluster, job_folder, requeue, stopped, submit
-from blocks.execute.local import Drained, LocalExecutor, start_forkserver
+from blocks.execute.local import LIMIT_REACHED, Drained, LocalExecutor, start_forkserver
 from blocks.execute.progress import display
-from blocks.execute.report import Report
+from blocks.execute.report import LIMIT, Report
 from blocks.generate.generate import Generate
 from blocks.generate.placement import visible_gpus
 from blocks.shards.commit import pending_units, recover
@@ -312,13 +312,14 @@ def _job(run: Launch) -> Iterator[None]:
         if stopped():  # while it was on its way back into the queue
             raise Drained(0)
         yield
-    except Drained:
+    except Drained as drained:
         for number in handled:
             signal.signal(number, signal.SIG_IGN)
         left = run.is_finishing or run.units_left > 0
         again = run.stopping is signal.SIGUSR1 and not stopped() and left
-        run.report.end("told to stop")
-        run.console.print(f"told to stop; what was answered is kept{', back into the queue' if again else ''}")
+        why = LIMIT if drained.code == LIMIT_REACHED else "told to stop"
+        run.report.end(why)
+        run.console.print(f"{why}; what was answered is kept{', back into the queue' if again else ''}")
         if again and not requeue():
             run.console.print("Slurm does not take it back: what is left wants `pipelines/status.py RUN resume`")
         raise

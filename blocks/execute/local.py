@@ -43,8 +43,15 @@ STOP_GRACE = 10.0
 """Seconds that workers get to sync their journals when the run is stopped."""
 
 
+LIMIT_REACHED = 3
+"""Exit code of a run that has stopped at its limit of spending: what waits for its end must not take it for done."""
+
+
 class Drained(SystemExit):
-    """The run was asked to stop before its end, and has: all that was answered is kept. Exits with code 0."""
+    """The run has stopped before its end: all that was answered is kept.
+
+    Exits with code 0 where it was told to stop, with `LIMIT_REACHED` at its limit of spending.
+    """
 
 
 class LocalExecutor(PipelineExecutor):
@@ -169,7 +176,7 @@ class LocalExecutor(PipelineExecutor):
         deadline = time.monotonic() + self.drain_seconds + STOP_GRACE
         for worker in busy:
             worker.join(max(0.0, deadline - time.monotonic()))
-        raise Drained(0)
+        raise Drained(LIMIT_REACHED if self.limit_reached else 0)
 
     def _wait(self, workers: list[_Worker]) -> None:
         handles: list[Any] = []

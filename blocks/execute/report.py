@@ -21,6 +21,9 @@ import orjson
 PERIOD = 5.0
 """Seconds between two reports."""
 
+LIMIT = "the limit of spending is reached"
+"""How a life ended that had no more money."""
+
 LATELY = 300.0
 """Seconds over which the present rate is taken."""
 

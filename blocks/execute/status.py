@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blocks.execute.progress import duration
-from blocks.execute.report import reports_of
+from blocks.execute.report import LIMIT, reports_of
 from blocks.shards.commit import Commit, load_commits, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan, planned_rows
@@ -79,7 +79,7 @@ class Job:
         ended = self.lives[-1]["ended"] if self.lives else None
         if self.state == "OVER" and ended is None:
             return True
-        return not self.running and ended not in (None, "done", "told to stop")
+        return not self.running and ended not in (None, "done", "told to stop", LIMIT)
 
     def total(self, name: str) -> int:
         """A total over all lives."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,28 +23,28 @@ def load(model: str, revision: str | None = None) -> Any:
     return AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype="auto", **where).eval()
 
 
-def perplexity(model: Any, tokens: Dataset, batch: int = 4) -> float:
+def perplexity(model: Any, tokens: Dataset) -> float:
     """The perplexity of all answer tokens of all examples: exp of their mean cross entropy.
+
+    One example at a time, and logits of its answer only: with a vocabulary of 128,000 those of a whole one take more
+    memory than the weights.
 
     Args:
         model: from `load`.
         tokens: rows with `input_ids` and `labels`, in which -100 does not count.
-        batch: examples at a time.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
     total, count = 0.0, 0
     with torch.inference_mode():
-        for rows in _batches(tokens, batch):
-            length = max(len(row["input_ids"]) for row in rows)
-            # Padding stands at the end, where causal attention never looks.
-            ids = torch.tensor([row["input_ids"] + [0] * (length - len(row["input_ids"])) for row in rows])
-            labels = torch.tensor([row["labels"] + [-100] * (length - len(row["labels"])) for row in rows])
-            logits = model(input_ids=ids.to(model.device)).logits[:, :-1].float()
-            wanted = labels[:, 1:].to(logits.device)
-            total += cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum").item()
-            count += int((wanted != -100).sum())
+        for row in tokens:
+            wanted = torch.tensor(row["labels"][1:])
+            counts = (wanted != -100).nonzero()[:, 0]
+            ids = torch.tensor([row["input_ids"]], device=model.device)
+            logits = model(input_ids=ids, logits_to_keep=counts.to(model.device)).logits[0].float()
+            total += cross_entropy(logits, wanted[counts].to(logits.device), reduction="sum").item()
+            count += len(counts)
     return math.exp(total / count)
 
 
@@ -79,8 +79,3 @@ def samples(
             }
         )
     return said
-
-
-def _batches(rows: Dataset, size: int) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, len(rows), size):
-        yield [rows[at] for at in range(start, min(start + size, len(rows)))]

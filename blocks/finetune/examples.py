@@ -7,13 +7,15 @@ the assistant's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xxhash
+from fsspec.core import url_to_fs
 
 from blocks.shards.folder import RunError
-from blocks.shards.rows import columns_of_first_rows
+from blocks.shards.rows import columns_of_first_rows, read_rows
 from blocks.shards.source import InputFile
 
 if TYPE_CHECKING:
@@ -44,34 +46,73 @@ def example_columns(files: Sequence[InputFile]) -> tuple[str, ...]:
     )
 
 
-def load_examples(files: Sequence[InputFile], limit: int | None = None) -> Dataset:
+def load_examples(files: Sequence[InputFile], cache: Path, limit: int | None = None) -> tuple[Dataset, list[str]]:
     """Rows as `prompt` and `completion`, both lists of messages, with `id` and `source_id`.
 
     Args:
         files: all of one format.
+        cache: folder for the examples, which are mapped into memory from there.
         limit: the first so many rows.
 
+    Returns:
+        The examples, and the ids of rows without a question or an answer.
+
     Raises:
-        RunError: as `example_columns`.
+        RunError: as `example_columns`, or there is no example.
     """
-    from datasets import load_dataset
+    from datasets import Dataset, Features, List, Value
 
+    message = List({"role": Value("string"), "content": Value("string")})
+    features = Features({ID: Value("string"), SOURCE_ID: Value("string"), "prompt": message, "completion": message})
     kind = example_columns(files)
-    kinds = {"parquet": "parquet", "jsonl": "json"}
-    rows = load_dataset(kinds[files[0].format], data_files=[file.url for file in files], split="train")
-    if limit is not None:
-        rows = rows.select(range(min(limit, len(rows))))
+    # What was cached of a file counts for as long as nobody has written it again. (Lists would be taken for shards.)
+    local = (url_to_fs(file.url)[1] for file in files if file.url.startswith("file:"))
+    written = tuple(Path(path).stat().st_mtime for path in local)
+    told = {"files": tuple(files), "kind": kind, "limit": limit, "written": written}
+    rows = Dataset.from_generator(_examples, features=features, gen_kwargs=told, cache_dir=str(cache))
+    empty = [at for at, completion in enumerate(rows["completion"]) if not completion]
+    left = set(empty)
+    if len(left) == len(rows):
+        raise RunError(f"none of {len(rows):,} rows has both a question and an answer")
+    return rows.select([at for at in range(len(rows)) if at not in left]), [rows[at][ID] for at in empty]
 
-    def example(row: dict[str, Any], number: int) -> dict[str, Any]:
-        if kind == ("messages",):
-            prompt, completion = row["messages"][:-1], row["messages"][-1:]
-        else:
-            asked, said = (row[column] for column in kind)
-            prompt, completion = [_message("user", asked)], [_message("assistant", said)]
-        name = str(row.get(ID) or number)
-        return {ID: name, SOURCE_ID: str(row.get(SOURCE_ID) or name), "prompt": prompt, "completion": completion}
 
-    return rows.map(example, with_indices=True, remove_columns=rows.column_names, desc="Reading examples")
+def _examples(
+    files: tuple[InputFile, ...], kind: tuple[str, ...], limit: int | None, written: tuple[float, ...]
+) -> Iterator[dict[str, Any]]:
+    """The rows of files as examples; without messages where there is no question or no answer."""
+    count = 0
+    for file in files:
+        for row in read_rows(file, 0, None, [*kind, ID, SOURCE_ID]):
+            if count == limit:
+                return
+            fields = row if isinstance(row, dict) else {}
+            name = str(fields.get(ID) or f"{file.name}:{count}")
+            count += 1
+            if kind == ("messages",):
+                messages = fields.get("messages") or []
+                prompt, completion = messages[:-1], messages[-1:]
+            else:
+                asked, said = (fields.get(column) for column in kind)
+                prompt, completion = _messages("user", asked), _messages("assistant", said)
+            sound = bool(prompt and completion and completion[-1]["role"] == "assistant")
+            yield {
+                ID: name,
+                SOURCE_ID: str(fields.get(SOURCE_ID) or name),
+                "prompt": _plain(prompt) if sound else [],
+                "completion": _plain(completion) if sound else [],
+            }
+
+
+def _messages(role: str, content: Any) -> list[dict[str, str]]:
+    """Text as a message; a list of messages as it is."""
+    if isinstance(content, str):
+        return [{"role": role, "content": content}] if content.strip() else []
+    return list(content or ())
+
+
+def _plain(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    return [{"role": str(one["role"]), "content": str(one["content"] or "")} for one in messages]
 
 
 def split_off(examples: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -90,7 +131,3 @@ def split_off(examples: Dataset, share: float, seed: int) -> tuple[Dataset, Data
     sides = ([at for at, out in enumerate(told) if out is side] for side in (False, True))
     train, aside = (examples.select(side) for side in sides)
     return train, aside
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from blocks.finetune.examples import ID
 from blocks.generate.prompts import PROMPTS
@@ -121,6 +124,12 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
+def weights_of(model: str) -> list[list[Any]]:
+    """Name, size and time of each file of weights of a local model, which may be trained again at the same place."""
+    files = sorted(Path(model).expanduser().glob("*.safetensors"))
+    return [[file.name, (told := file.stat()).st_size, told.st_mtime_ns] for file in files]
+
+
 def chat_tokenizer(model: str, revision: str | None, template: Path | None) -> PreTrainedTokenizerBase:
     """A model's tokenizer with the chat template to train with: the given one, its own, or the plain one.
 
@@ -129,16 +138,29 @@ def chat_tokenizer(model: str, revision: str | None, template: Path | None) -> P
         revision: commit hash; None for a folder.
         template: a Jinja file.
 
+    Returns:
+        The tokenizer; its `eos_token` is what the template ends an answer with, so that servers stop there.
+
     Raises:
-        RunError: it has no token that ends an answer.
+        RunError: the template ends an answer with no token that a server could stop at.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-    if tokenizer.eos_token is None:
-        raise RunError(f"the tokenizer of {model} has no token that ends an answer (eos_token)")
     if template is not None or not tokenizer.chat_template:
         tokenizer.chat_template = (template or PLAIN).read_text(encoding="utf-8").rstrip("\n")
+    said = "What the assistant says"
+    chat = [{"role": "user", "content": "What the user says"}, {"role": "assistant", "content": said}]
+    behind = tokenizer.apply_chat_template(chat, tokenize=False).rpartition(said)[2]
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= set(tokenizer.all_special_ids)
+    ends = [number for number in tokenizer(behind, add_special_tokens=False)["input_ids"] if number in special]
+    if not ends:
+        raise RunError(
+            f"the chat template of {model} ends an answer with no special token, so a student of it would never stop: "
+            f"give a --chat-template that ends one with eos_token, such as {PLAIN}"
+        )
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
     return tokenizer
 
 
@@ -213,7 +235,7 @@ def trainer_of(
         eval_dataset=aside if len(aside) else None,
         processing_class=tokenizer,
         peft_config=lora if settings.lora_rank else None,
-        callbacks=[_progress(say)] if is_first() else [],
+        callbacks=[_stop_in_time(), *([_progress(say)] if is_first() else [])],
     )
     too_long = []
     for name in ("train_dataset", "eval_dataset"):
@@ -235,17 +257,29 @@ def train(trainer: SFTTrainer, folder: Path) -> None:
 
     trainer.remove_callback(PrinterCallback)  # prints dictionaries
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise SystemExit(0)  # told to stop, see `_stop_in_time`
 
 
 def last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end; those that were not are removed."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for path in reversed(found):
-        if (path / "trainer_state.json").is_file():  # written last
+        if _is_whole(path):
             return str(path)
         if is_first():
             shutil.rmtree(path)
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end, by every process; its last file is not written atomically."""
+    try:
+        orjson.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    states = ["rng_state.pth"] if processes() == 1 else [f"rng_state_{rank}.pth" for rank in range(processes())]
+    return all((checkpoint / name).is_file() for name in states)
 
 
 def log_of(trainer: SFTTrainer, folder: Path) -> list[dict[str, Any]]:
@@ -291,9 +325,40 @@ def save(trainer: SFTTrainer, model: str, revision: str | None, settings: Settin
         whole = AutoModelForCausalLM.from_pretrained(str(trained), dtype=settings.dtype or config.dtype)
         shutil.rmtree(trained)
     shutil.rmtree(new, ignore_errors=True)
+    end = trainer.processing_class.eos_token_id
+    others = whole.generation_config.eos_token_id
+    others = others if isinstance(others, list) else [others]
+    whole.config.eos_token_id = end
+    whole.generation_config.eos_token_id = [end, *(one for one in others if one not in (None, end))]
     whole.save_pretrained(str(new))
     trainer.processing_class.save_pretrained(str(new))
     new.rename(folder / "model")
+
+
+def _stop_in_time() -> Any:
+    """After SIGUSR1 all processes write a checkpoint at the same step, and end."""
+    import torch
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        told = False
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            def stop(*_: Any) -> None:
+                self.told = True
+
+            signal.signal(signal.SIGUSR1, stop)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            told = self.told
+            if torch.distributed.is_initialized():
+                anybody = torch.tensor(int(told), device=args.device)
+                torch.distributed.all_reduce(anybody, torch.distributed.ReduceOp.MAX)
+                told = bool(anybody)
+            if told:
+                control.should_save = control.should_training_stop = True
+
+    return Stop()
 
 
 def _progress(say: Callable[[str], None]) -> Any:

@@ -92,11 +92,11 @@ class Model:
             state: the run's state folder.
 
         Raises:
-            RunError: there is a limit and no price, or the run starts the server itself.
+            RunError: there is a limit and no price of this endpoint, or the run starts the server itself.
         """
         if price is None:
-            if limit is not None:
-                raise RunError("--max-spending needs a --price")
+            if limit is not None and self.endpoint is not None:
+                raise RunError(f"--max-spending needs the price of {self.name}: --price, or 'price' of a judge")
             return self
         if self.endpoint is None:
             raise RunError("--price is for an --endpoint: a server that the run starts is not paid by the token")

@@ -1,9 +1,10 @@
 """What answers cost, and a limit to it that no restart forgets.
 
 Every process writes what it has paid to a file of its own below the run's state folder after each answer, and looks at
-those of the others once a second. A process that sees the limit reached sends nothing new; when all its answers are
-there, it says so, and the run ends. At most what was on the wire comes on top of the limit (with several processes also
-what the others have sent within that second), and everything paid for is in the journals.
+those of the others once a second; on a network file system they show when they are synced, a second later. A process
+that sees the limit reached sends nothing new; when all its answers are there, it says so, and the run ends. At most
+what was on the wire comes on top of the limit (with several processes also what the others have sent within that time),
+and everything paid for is in the journals.
 
 What cannot be known is not counted: attempts that time out may be billed, and providers may give a discount for prompts
 that they have seen before.
@@ -25,6 +26,7 @@ from blocks.shards.folder import RunError
 from blocks.shards.paid import LEDGERS, paid
 
 _LOOK_PERIOD = 1.0  # seconds between two looks at what other processes have paid
+_SYNC_PERIOD = 1.0  # seconds, as of the journals
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Purse:
     def __init__(self, spending: Spending) -> None:
         self.price, self.limit, self.state = spending.price, spending.limit, spending.state
         self._own, self._others = 0.0, paid(self.state)
-        self._looked = time.monotonic()
+        self._looked = self._synced = time.monotonic()
         self._name = uuid4().hex
         (self.state / LEDGERS).mkdir(parents=True, exist_ok=True)
         self._ledger = os.open(self.state / LEDGERS / self._name, os.O_WRONLY | os.O_CREAT)
@@ -101,6 +103,9 @@ class Purse:
         before = self._own
         self._own += self.price.of(answer)
         os.pwrite(self._ledger, b"%.9f" % self._own, 0)  # it never gets shorter
+        if time.monotonic() - self._synced > _SYNC_PERIOD:  # other nodes see it then, and it survives a loss of power
+            self._synced = time.monotonic()
+            asyncio.get_running_loop().run_in_executor(None, os.fsync, self._ledger)
         meter.add(paid_millionths=round(1e6 * self._own) - round(1e6 * before))
 
     async def hold_back(self) -> None:
@@ -118,5 +123,6 @@ class Purse:
         await asyncio.Event().wait()
 
     def close(self) -> None:
-        """Close the file."""
+        """Sync and close the file."""
+        os.fsync(self._ledger)
         os.close(self._ledger)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +45,7 @@ IN_A_PIPELINE: dict[str, type] = {
     "revision": str,
     "endpoint": str,
     "api_key_env": str,
+    "price": str,
     "server_options": dict,
     "extra_body": dict,
     "tokenizer": str,
@@ -66,6 +68,7 @@ class ChosenJudge:
         sampling: as it is sent.
         extra_body: further fields of every request.
         server_options: options of the started server.
+        price: of an endpoint's answers, as `parse_price` takes it.
     """
 
     rubric: Rubric
@@ -75,6 +78,11 @@ class ChosenJudge:
     sampling: Mapping[str, float | int | None]
     extra_body: Mapping[str, Any]
     server_options: Mapping[str, Any]
+    price: str | None = None
+
+    def priced(self, limit: float | None, state: Path) -> ChosenJudge:
+        """The same judge, whose answers count against what the run may spend; see `Model.priced`."""
+        return replace(self, model=self.model.priced(self.price, limit, state))
 
     def step(self, endpoint: Endpoint, **generate: Any) -> Judge:
         """The pipeline step; further arguments as in `Generate`."""
@@ -190,8 +198,9 @@ def judge_in_pipeline(text: str, columns: Collection[str], pinned: str | None = 
             raise RunError(f"--judge: 'extra_body' must not hold {key!r}")
     if "endpoint" in options:
         options.setdefault("server", "endpoint")
+    price = options.pop("price", None)
     try:
-        chosen = choose_judge(**options, pinned=pinned)
+        chosen = replace(choose_judge(**options, pinned=pinned), price=price)
     except RunError as error:
         raise RunError(f"--judge: {error}") from error
     if "keep" not in options:

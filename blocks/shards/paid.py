@@ -15,4 +15,12 @@ def paid(state: Path, but: str = "") -> float:
         state: the run's state folder.
         but: name of a file that is left out.
     """
-    return sum(float(file.read_bytes() or 0) for file in (state / LEDGERS).glob("*") if file.name != but)
+    return sum(_amount(file.read_bytes()) for file in (state / LEDGERS).glob("*") if file.name != but)
+
+
+def _amount(content: bytes) -> float:
+    """What a file says; nothing if a loss of power has left it torn."""
+    try:
+        return float(content)
+    except ValueError:
+        return 0.0

@@ -130,7 +130,7 @@ def pairs(
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("instantiate", chosen.name)
         judging = judge_in_pipeline(judge, PAIR_SCHEMA.names, pins.get("judge_revision")) if judge else None
         if judging:  # whatever it says stays: `budget` decides, and can decide again
-            judging = replace(judging, keep=None)
+            judging = replace(judging, keep=None).priced(max_spending, folder.state)
         models = [chosen, judging.model] if judging else [chosen]
         check_gpu_memory([one.server for one in models if one.server])
 

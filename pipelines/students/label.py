@@ -19,9 +19,10 @@ from blocks.execute.show import show_plan, show_summary
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import choose_model
 from blocks.generate.prompts import PROMPTS, load_prompt
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
+from blocks.shards.rows import schema_of
 from blocks.shards.run import RunRecord, begin_run, load_run
 from blocks.shards.source import list_files, shards_of
 from blocks.shards.write import WriteShards
@@ -80,6 +81,10 @@ def label(
             pins.pop("model_revision", None)
         files = list_files(shards_of(input))
         check_columns(files, ["text", "templates"])
+        if "description" not in schema_of(files[:1]).field("templates").type.value_type.names:
+            raise RunError(
+                f"the templates of {input} have no descriptions: it was made by an older version, match again"
+            )
         started_with = json_object(server_options, "--server-options")
         chosen = choose_model(
             server,

@@ -18,6 +18,7 @@ from blocks.distill.silver import (
     TEMPLATES,
     SilverPairs,
     SilverTemplates,
+    content_of,
     draw_pairs,
     draw_templates,
 )
@@ -74,8 +75,8 @@ def silver_templates(
             rows = (row for part in read_tables(table, ["id", "judge_score"]) for row in part.to_pylist())
             good = frozenset(row["id"] for row in rows if row["judge_score"] >= min_score)
         kinds = draw_templates(made, examples, seed, good)
-        fingerprint = {"input": input, "made": _run_id(made), "judged": judged, "min_score": min_score}
-        fingerprint |= {"examples": examples, "seed": seed, "chunk_size": chunk_size}
+        fingerprint: dict[str, Any] = {"input": input, "made": content_of(made), "judged": judged}
+        fingerprint |= {"min_score": min_score, "examples": examples, "seed": seed, "chunk_size": chunk_size}
 
         def begin() -> RunRecord:
             return begin_run(folder, fingerprint, {"silver": "templates"}, {}, options)
@@ -124,6 +125,7 @@ def silver_pairs(
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
         folder, made = RunFolder.at(output, state), _made(input, PAIR_FORMAT, "pairs")
+        check_complete(input)
         record = load_run(made)
         assert record is not None
         files = list_files(shards_of(record.fingerprint["input"]))
@@ -132,7 +134,8 @@ def silver_pairs(
         judged = record.fingerprint["judge"] is not None
         thresholds = Thresholds(min_grounded, min_resemblance, min_score if judged else None)
         kinds, there = draw_pairs(made, examples, null_share, thresholds, seed)
-        fingerprint = {"input": input, "pairs": known, "examples": examples, "null_share": null_share}
+        fingerprint: dict[str, Any] = {"input": input, "pairs": known, "made": content_of(made)}
+        fingerprint |= {"examples": examples, "null_share": null_share}
         fingerprint |= {**thresholds.as_dict(), "seed": seed, "chunk_size": chunk_size}
 
         def begin() -> RunRecord:
@@ -169,11 +172,6 @@ def _made(output: str, format: str, stage: str) -> RunFolder:
     if record is None or format not in record.formats:
         raise RunError(f"--input {output} is no run folder of the stage `{stage}`")
     return folder
-
-
-def _run_id(folder: RunFolder) -> str:
-    record = load_run(folder)
-    return "" if record is None else record.id
 
 
 def _show(kinds: Mapping[str, Any]) -> None:

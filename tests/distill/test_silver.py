@@ -73,6 +73,17 @@ def test_templates_are_drawn_evenly_and_asked_bare(asked, tmp_path):
     assert dict(drawn) == {kind: count for kind, count in even_shares(there, 45).items() if count}
 
 
+def test_a_run_that_has_grown_is_another_one(asked, tmp_path):
+    _, teacher = asked
+    growing = ["--input", ROOT / "demo/queries.jsonl", "--output", tmp_path / "t", "--chunk-size", 10, *teacher]
+    silver = ["silver-templates", "--input", tmp_path / "t", "--output", tmp_path / "s", "--examples", 8]
+    run("fineinstructions.py", "templates", *growing, "--limit", 20)
+    run("distill.py", *silver)
+    run("fineinstructions.py", "templates", *growing)
+    assert "holds another run: made" in run("distill.py", *silver, fails=True)
+    assert len(samples(tmp_path / "s")) == 8
+
+
 def test_pairs_are_drawn_with_some_that_do_not_fit(asked, tmp_path):
     folder, _ = asked
     silver = ["silver-pairs", "--input", folder / "p", "--output", tmp_path / "s", "--examples", 20]
@@ -192,8 +203,10 @@ def test_the_same_seed_draws_the_same_examples():
     candidates = [(f"e{n}", n % 3) for n in range(300)]
     drawn = draw(candidates, 30, 1)
     assert drawn == draw(reversed(candidates), 30, 1) != draw(candidates, 30, 2)
-    assert Counter(int(name[1:]) % 3 for name in drawn) == {0: 10, 1: 10, 2: 10}
+    assert all(kind == int(name[1:]) % 3 for name, kind in drawn.items())
+    assert Counter(drawn.values()) == {0: 10, 1: 10, 2: 10}
     assert set(drawn) <= set(draw(candidates, 60, 1)), "a larger draw holds the smaller one"
+    assert draw(candidates, 0, 1) == {}
 
 
 def test_kinds():

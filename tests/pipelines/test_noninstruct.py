@@ -27,11 +27,11 @@ def command(*arguments):
     return [sys.executable, str(SCRIPT), *map(str, arguments)]
 
 
-def run(*arguments):
+def run(*arguments, code=0):
     done = subprocess.run(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, cwd="/"
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == code, done.stdout
     return done.stdout
 
 
@@ -136,27 +136,42 @@ def costs(server):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_spending_stops_at_its_limit_and_goes_on_with_a_higher_one(tmp_path, start_mock, workers):
-    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"d{n}", "text": one} for n, one in enumerate(texts(400))])
+    count = 300 * workers**2
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"d{n}", "text": one} for n, one in enumerate(texts(count))])
     server = start_mock("--completes", "--latency", "0.1")
     in_flight = 8
-    common = ["--input", source, "--documents", 300, "--chunk-size", 40, "--max-in-flight", in_flight]
+    common = ["--input", source, "--documents", count, "--chunk-size", 40, "--max-in-flight", in_flight]
     common += ["--output", tmp_path / "run", *teacher(server), "--price", "2000,10000", "--workers", workers]
-    said = run(*common, "--max-spending", 60)
+    said = run(*common, "--max-spending", 60, code=3)
     paid = sum(costs(server))
-    # Two processes look at each other once a second.
-    sent_unseen = in_flight if workers == 1 else in_flight + 2 * in_flight * 1.5 / 0.05
-    assert 60 <= paid <= 60 + sent_unseen * max(costs(server))
+    # Two processes look at each other once a second, in which each sends at most 8 requests per 0.05 seconds.
+    unseen = 0 if workers == 1 else 2 * in_flight * 1.5 / 0.05
+    assert 60 <= paid <= 60 + (workers * in_flight + unseen) * max(costs(server))
+    assert len(server.requests()) < 0.7 * count, "the limit is no limit"
     assert f"--max-spending is reached: {paid:,.2f} paid" in said
     before = len(server.requests())
-    assert "--max-spending is reached" in run(*common, "--max-spending", 60)
+    assert "--max-spending is reached" in run(*common, "--max-spending", 60, code=3)
     assert len(server.requests()) == before, "not even one request was sent again"
 
-    whole = run(*common, "--max-spending", 1000)
+    whole = run(*common, "--max-spending", 10_000)
     asked = [entry["hash"] for entry in server.requests()]
-    assert len(asked) == len(set(asked)) == 300, "nothing was paid for twice"
+    assert len(asked) == len(set(asked)) == count, "nothing was paid for twice"
     told = summary(tmp_path / "run")
-    assert told["complete"] and told["read"] == 300
+    assert told["complete"] and told["read"] == count
     assert told["paid"] == pytest.approx(sum(costs(server))) and f"{told['paid']:,.2f}" in whole
+
+
+def test_a_judge_is_paid_for_as_well(tmp_path, start_mock):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"d{n}", "text": one} for n, one in enumerate(texts(100))])
+    teaching, judging = start_mock("--completes", "--latency", "0.1"), start_mock("--latency", "0.1")
+    judge = {"rubric": "instructional", "endpoint": judging.url, "tokenizer": "none"}
+    common = ["--input", source, "--output", tmp_path / "run", *teacher(teaching), "--max-in-flight", 4]
+    common += ["--price", "2000,10000", "--max-spending", 60, "--judge"]
+    assert "'price' of a judge" in " ".join(run(*common, json.dumps(judge), code=1).split())
+    run(*common, json.dumps({**judge, "price": "2000,10000"}), code=3)
+    paid = costs(teaching) + costs(judging)
+    assert sum(costs(judging)) > 5 and 60 <= sum(paid) <= 60 + 2 * (4 + 4 * 1.5 / 0.05) * max(paid)
+    assert len(teaching.requests()) < 100
 
 
 def test_what_was_paid_survives_a_kill(tmp_path, start_mock):
@@ -172,7 +187,7 @@ def test_what_was_paid_survives_a_kill(tmp_path, start_mock):
     process.wait()
     time.sleep(0.3)  # what was on the wire is answered, and written to the server's log, after nobody listens any more
     unheard = 8
-    run(*common)
+    run(*common, code=3)
     assert 60 <= sum(costs(server)) <= 60 + (8 + unheard) * max(costs(server))
 
 
