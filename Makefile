@@ -55,7 +55,7 @@ lint: install
 
 # Every benchmark prints its figures last, as one JSON line. SMOKE=1 runs them small, to see that they work.
 bench: cpu
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,instruct,minilm]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,instruct,minilm,train]'
 	$(BIN)/python tests/bench/overhead.py $(if $(SMOKE),--rounds 1 --documents 500 --in-flight 64)
 	$(BIN)/python tests/bench/saturation.py $(if $(SMOKE),--documents 2500)
 	$(BIN)/python tests/bench/memory.py $(if $(SMOKE),--small 500 --large 1000)
@@ -66,6 +66,7 @@ bench: cpu
 	$(BIN)/python tests/bench/diversity.py $(if $(SMOKE),--seconds 0)
 	$(BIN)/python tests/bench/tokens.py $(if $(SMOKE),--documents 500 --rounds 1)
 	$(BIN)/python tests/bench/chunks.py $(if $(SMOKE),--limit 8)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/embedding.py
 	$(BIN)/python tests/bench/retrieval.py $(if $(SMOKE),--sizes 5000 --queries 192)
 	$(BIN)/python tests/bench/stragglers.py $(if $(SMOKE),--documents 60)
 

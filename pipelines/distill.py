@@ -27,6 +27,7 @@ from __future__ import annotations
 import typer
 
 from pipelines.students.compare import compare
+from pipelines.students.embedding import embedding
 from pipelines.students.label import label
 from pipelines.students.silver import silver_pairs, silver_templates
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="From what a large teacher has answered to small students.",
 )
-for step in (silver_templates, silver_pairs, label, compare):
+for step in (silver_templates, silver_pairs, label, embedding, compare):
     app.command(no_args_is_help=True)(step)
 
 if __name__ == "__main__":

