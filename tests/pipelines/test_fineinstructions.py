@@ -389,3 +389,17 @@ def test_killed_in_every_stage(chain, stage, tmp_path, start_mock):
     if stage == "index":
         for name in ("templates.arrow", "vectors.f16", "topics.json"):
             assert (mine / "bank" / name).read_bytes() == (chain.folder / "index" / "bank" / name).read_bytes()
+
+
+def test_a_demo_is_of_all_stages(tmp_path):
+    def said(*arguments):
+        script = [sys.executable, str(SCRIPT), *arguments]
+        done = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path)
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    code, told = said("--demo", "match")
+    assert code == 2 and "it runs all stages: leave out match" in told
+    code, told = said("--demo")  # it is run in the folder of the checkout; CI does that
+    assert code == 1 and "demo/fineinstructions.yaml" in told and "Traceback" not in told
+    code, told = said()
+    assert code == 0 and "--demo" in told and "calibrate" in told
