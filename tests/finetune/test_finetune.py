@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -115,8 +116,9 @@ def test_loss_falls_and_unseen_examples_are_answered(trained):
     assert told["loss"][-1][1] < 0.2 * told["loss"][0][1]
     assert told["perplexity"]["after"] < 1.5 < 10 < told["perplexity"]["before"]
     assert told["examples"] + told["held_out"] == 200 and 10 <= told["held_out"] <= 80 and not told["too_long"]
-    right = [sample["wanted"] == sample["said"] for sample in told["samples"]]
-    assert sum(right) >= len(right) / 2 and "perplexity of held-out answers after" in said
+    said_once = re.compile(r"The two numbers are \d+ and \d+\.")
+    assert all(said_once.fullmatch(sample["said"]) for sample in told["samples"]) and len(told["samples"]) == 8
+    assert "perplexity of held-out answers after" in said
     assert {path.name for path in (run / "model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
 
 
