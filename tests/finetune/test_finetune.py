@@ -21,12 +21,12 @@ pytest.importorskip("trl", reason="trl is not installed: pip install -e '.[train
 pytest.importorskip("peft", reason="peft is not installed: pip install -e '.[train]'")
 
 from datasets import disable_progress_bars  # noqa: E402 - after the skips
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402 - after the skips
 
-from blocks.finetune.examples import load_examples, split_off  # noqa: E402
-from blocks.finetune.train import PLAIN, Settings, chat_tokenizer, last_checkpoint, trainer_of  # noqa: E402
-from blocks.shards.folder import RunError  # noqa: E402
-from blocks.shards.source import list_files  # noqa: E402
+from blocks.finetune.examples import load_examples, split_off  # noqa: E402 - after the skips
+from blocks.finetune.train import PLAIN, Settings, chat_tokenizer, last_checkpoint, trainer_of  # noqa: E402 - after the skips
+from blocks.shards.folder import RunError  # noqa: E402 - after the skips
+from blocks.shards.source import list_files  # noqa: E402 - after the skips
 
 disable_progress_bars()
 STUDENT = str(ROOT / "demo" / "finemill-tiny")
