@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocks.finetune.train import is_first, processes, progress, stop_in_time
+from blocks.finetune.train import accumulated, is_first, progress, stop_in_time
 from blocks.instruct.encoder import Encoder
 from blocks.instruct.pooling import CHUNKS, gaussian_weights
 from blocks.shards.folder import RunError
@@ -57,12 +57,7 @@ class Settings:
         Raises:
             RunError: the batch cannot be divided among the processes.
         """
-        at_once = self.device_batch * processes()
-        if self.batch % at_once:
-            raise RunError(
-                f"--batch {self.batch} is no multiple of --device-batch {self.device_batch} × {processes()} process(es)"
-            )
-        return self.batch // at_once
+        return accumulated(self.batch, self.device_batch)
 
     @property
     def shaping(self) -> dict[str, Any]:

@@ -77,12 +77,7 @@ class Settings:
         Raises:
             RunError: the batch cannot be divided among the processes.
         """
-        at_once = self.device_batch * processes()
-        if self.batch % at_once:
-            raise RunError(
-                f"--batch {self.batch} is no multiple of --device-batch {self.device_batch} × {processes()} process(es)"
-            )
-        return self.batch // at_once
+        return accumulated(self.batch, self.device_batch)
 
     @property
     def shaping(self) -> dict[str, Any]:
@@ -117,6 +112,18 @@ def keep_quiet() -> None:
 def processes() -> int:
     """Processes that train together, as accelerate started them."""
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def accumulated(batch: int, device_batch: int) -> int:
+    """Passes through the network per step and process.
+
+    Raises:
+        RunError: the batch cannot be divided among the processes.
+    """
+    at_once = device_batch * processes()
+    if batch % at_once:
+        raise RunError(f"--batch {batch} is no multiple of --device-batch {device_batch} × {processes()} process(es)")
+    return batch // at_once
 
 
 def is_first() -> bool:
