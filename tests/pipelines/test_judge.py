@@ -181,7 +181,10 @@ def test_a_rubric_that_holds_another_column_against_the_text(tmp_path, mock):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rubric", "truth"], "by name there are faithfulness, format, relevance, usefulness"),
+        (
+            ["--rubric", "truth"],
+            "by name there are faithfulness, format, generic, instructional, relevance, usefulness",
+        ),
         (["--rubric", "faithfulness"], "no column 'source_text'"),
         (["--rubric", "format", "--text-column", "body"], "no column 'body'"),
         (["--rubric", "format", "--context", "1500"], "no room for a sample in the judge's context: 1500"),
