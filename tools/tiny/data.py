@@ -38,14 +38,14 @@ PAIR_RUBRIC = "relevance"
 """The rubric for pairs of an instruction and an answer."""
 
 MIXTURE = {
-    "faq": 27,
-    "math": 8,
-    "table": 17,
-    "tutorial": 17,
-    "judge": 6,
+    "faq": 22,
+    "math": 6,
+    "table": 20,
+    "tutorial": 15,
+    "judge": 5,
     "continue": 2,
-    "templatize": 7,
-    "instantiate": 16,
+    "templatize": 8,
+    "instantiate": 22,
 }
 """Examples of each task in a hundred.
 

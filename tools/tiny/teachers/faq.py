@@ -8,14 +8,14 @@ import random
 from tools.tiny.teachers.questions import OPEN, fitting
 from tools.tiny.teachers.sentences import read_sentences, topic_of
 
-MOST = len(OPEN)
-"""Questions of the longest FAQ."""
+MOST = 3
+"""Questions of the longest FAQ: with each more, the model is likelier to lose its place and to give an answer again."""
 
 _TITLES = ("## Questions about {}", "# FAQ: {}", "## {}: questions and answers", "# Common questions about {}")
 
 
 def faq(document: str, dice: random.Random) -> str | None:
-    """A FAQ of two to five pairs; None for a document with fewer sentences that can stand alone."""
+    """A FAQ of two or three pairs; None for a document with fewer sentences that can stand alone."""
     sentences = read_sentences(document)
     # The open questions go round. That each comes after the one before can be learned from a single look back; that one
     # of them is still free, when half of all questions are open ones, cannot: the model asked the same thing twice.

@@ -1,4 +1,4 @@
-"""The sentences of a document as they stand there: what they name, and how to quote them by their ends."""
+"""The sentences of a document as they stand there: what they name, and how to quote them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from blocks.generate.errors import Rejected
 from blocks.instruct.excerpts import Source
 from tools.tiny.teachers.words import ABBREVIATIONS, FINITE, HANGING, PREPOSITIONS
 
-ENDS = 4
-"""Words at either end of a quotation."""
-
-WHOLE = 9
-"""Words of the longest passage that is quoted in full."""
-
-SHORTEST, LONGEST = 5, 60
+SHORTEST, LONGEST = 5, 32
 """Words of a sentence that is used."""
 
 _END = re.compile(r"(?<=[.!?])[\"”’']{0,2}\s+(?=[\"“‘'(]?[A-Z0-9])|\s*\n\s*")
@@ -64,23 +58,18 @@ def passages(document: str) -> list[Passage]:
 
 
 def quoted(passage: str, source: Source) -> str | None:
-    """A passage as an excerpt that expands to it and nothing else; None where there is none."""
-    words = passage.split(" ")
-    if any("\n" in word for word in words):
+    """A passage in full as an excerpt; None where it is none.
+
+    A model of this size copies a sentence, but does not find the end of one by its beginning: when it was taught to
+    name the first and last words, five in six of its passages ended with words that were not in the document.
+    """
+    if "\n" in passage:
         return None
-    if len(words) <= WHOLE:
-        bodies = [passage]
-    else:
-        most = min(ENDS + 3, len(words) // 2)
-        bodies = [f"{' '.join(words[:n])}<...>{' '.join(words[-n:])}" for n in range(ENDS, most + 1)]
-    for body in bodies:
-        try:
-            first, last = source.find(body)
-        except Rejected:
-            continue
-        if source.text[first:last] == passage:
-            return f"<excerpt>{body}</excerpt>"
-    return None
+    try:
+        first, last = source.find(passage)
+    except Rejected:
+        return None
+    return f"<excerpt>{passage}</excerpt>" if source.text[first:last] == passage else None
 
 
 def names(text: str) -> list[str]:

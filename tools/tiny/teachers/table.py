@@ -8,10 +8,13 @@ from collections.abc import Sequence
 
 from tools.tiny.teachers.parsing import Sentence, clause, counted, shortened
 from tools.tiny.teachers.questions import ask, aspect
-from tools.tiny.teachers.sentences import read_sentences
+from tools.tiny.teachers.sentences import read_sentences, topic_of
 
-MOST = 5
-"""Rows of the longest table."""
+MOST = 3
+"""Rows of the longest table: see `tools.tiny.teachers.faq.MOST`."""
+
+_LABEL = 4
+"""Words of the longest name in the first column; the topic stands for longer ones."""
 
 _CELL = 10
 """Words to which a cell is cut where it can be."""
@@ -25,10 +28,11 @@ _ENDS = (
 
 
 def table(document: str, dice: random.Random) -> str | None:
-    """A table of two to five rows with its question; None for a document with fewer than two usable sentences."""
+    """A table of two or three rows with its question; None for a document with fewer than two usable sentences."""
     sentences = read_sentences(document)
     makers = [maker for maker in (_years, _quantities) if maker(sentences, random.Random(0))]
-    made = (dice.choice(makers) if makers and dice.random() < 0.7 else _facts)(sentences, dice)
+    topic = topic_of(document, sentences)
+    made = dice.choice(makers)(sentences, dice) if makers and dice.random() < 0.7 else _facts(sentences, topic, dice)
     if made is None:
         return None
     rows, question, answer = made
@@ -82,7 +86,7 @@ def _quantities(sentences: Sequence[Sentence], dice: random.Random) -> _Made | N
     return _rows(header, rows, "---:"), question, answer
 
 
-def _facts(sentences: Sequence[Sentence], dice: random.Random) -> _Made | None:
+def _facts(sentences: Sequence[Sentence], topic: str, dice: random.Random) -> _Made | None:
     chosen = sentences[:MOST]
     if len(chosen) < 2:
         return None
@@ -96,8 +100,17 @@ def _facts(sentences: Sequence[Sentence], dice: random.Random) -> _Made | None:
         header = dice.choice(
             (("Subject", "Fact"), ("Topic", "Details"), ("Who or what", "What is said"), ("Name", "What one learns"))
         )
-        rows = [(_capital(sentence.name), _fact(sentence)) for sentence in chosen]
+        rows = [(_capital(_label(sentence, topic)), _fact(sentence)) for sentence in chosen]
     return _rows(header, rows, "---"), question, answer
+
+
+def _label(sentence: Sentence, topic: str) -> str:
+    """What a row is about: the short subject that its sentence begins with, or what the document is about.
+
+    A name from further inside the sentence, and the model copies the sentence into the first column.
+    """
+    begins = sentence.subject and not sentence.lead and len(sentence.name.split()) <= _LABEL
+    return sentence.name if begins else topic or sentence.name
 
 
 def _fact(sentence: Sentence) -> str:

@@ -7,7 +7,7 @@ import random
 from tools.tiny.teachers.questions import step_title
 from tools.tiny.teachers.sentences import read_instructions, read_sentences, topic_of
 
-MOST = 5
+MOST = 4
 """Steps with a sentence of the longest tutorial."""
 
 _TITLES = (
