@@ -38,6 +38,7 @@ from blocks.publish.beside import hub_output, publishing
 from blocks.rephrase.rephrase import Rephrase
 from blocks.rephrase.route import parse_routes, routing_report
 from blocks.rephrase.schema import REPHRASED_SCHEMA
+from blocks.report.write import write_report
 from blocks.shards.chunk import SOURCE
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
@@ -170,7 +171,8 @@ def finephrase(
             "--dry-run", help="Print one request per format and the plan; start nothing.", rich_help_panel=RUN
         ),
     ] = False,
-    samples: Annotated[int, typer.Option(help="Samples to print at the end.", rich_help_panel=RUN)] = 0,
+    samples: arguments.Samples = 0,
+    report: arguments.ReportFile = None,
     retry_failed: arguments.RetryFailed = False,
     cluster: arguments.ClusterProfile = None,
     after: arguments.After = None,
@@ -333,6 +335,8 @@ def finephrase(
                         run.execute(part, steps, tasks or workers, workers, *watches)
             show_summary(console, folder, run.summary())
             show_samples(console, folder, samples)
+            if report:
+                write_report(folder, report, console)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from blocks.complete.complete import COMPLETION_SCHEMA, COMPLETIONS, Complete, O
 from blocks.complete.halve import Unit
 from blocks.execute import arguments
 from blocks.execute.after import waits_for
-from blocks.execute.arguments import ASK, IN, KEEP, RUN
+from blocks.execute.arguments import ASK, IN, KEEP
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
@@ -34,6 +34,7 @@ from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import PROMPTS, load_prompt
 from blocks.judge.choose import judge_in_pipeline
 from blocks.publish.beside import hub_output, publishing
+from blocks.report.write import write_report
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
@@ -114,7 +115,8 @@ def noninstruct(
     max_failure_rate: arguments.MaxFailureRate = 0.05,
     request_timeout: arguments.RequestTimeout = 1800.0,
     dry_run: arguments.DryRun = False,
-    samples: Annotated[int, typer.Option(help="Samples to print at the end.", rich_help_panel=RUN)] = 0,
+    samples: arguments.Samples = 0,
+    report: arguments.ReportFile = None,
     retry_failed: arguments.RetryFailed = False,
     cluster: arguments.ClusterProfile = None,
     after: arguments.After = None,
@@ -250,6 +252,8 @@ def noninstruct(
                         )
             show_summary(console, folder, run.summary())
             show_samples(console, folder, samples)
+            if report:
+                write_report(folder, report, console)
 
 
 if __name__ == "__main__":

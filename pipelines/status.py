@@ -1,6 +1,7 @@
 """Watch a run on a cluster, stop it, go on with it.
 
 python pipelines/status.py runs/finephrase --watch
+python pipelines/status.py runs/finephrase --serve
 python pipelines/status.py runs/finephrase stop
 python pipelines/status.py runs/finephrase resume
 python pipelines/status.py runs/finephrase retry-failed
@@ -9,6 +10,7 @@ python pipelines/status.py runs/finephrase retry-failed
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +20,8 @@ from rich.console import Console
 from blocks.execute import cluster
 from blocks.execute.options import one_line_errors
 from blocks.execute.status import Watch, show_status
+from blocks.report.serve import Live, serve
+from blocks.report.write import SAMPLES
 from blocks.shards.folder import RunFolder
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
@@ -36,10 +40,16 @@ def status(
     state: Annotated[Path | None, typer.Option(help="Folder of the run's state, if it is not RUN/state.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until all is done.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
+    live: Annotated[bool, typer.Option("--serve", help="Show its report as a page on this machine.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of that page; 0 for a free one.")] = 8765,
 ) -> None:
     """Say how a run on a cluster gets on: jobs, rates, what is left, alarms."""
     with one_line_errors(console):
         folder = RunFolder.at(run, state)
+        if live:
+            with suppress(KeyboardInterrupt):
+                serve(Live(folder, every, SAMPLES), port, lambda url: console.print(f"{url} (Ctrl+C ends it)"))
+            return
         looking = Watch(folder)
         if verb == "stop":
             ids = cluster.stop(folder)

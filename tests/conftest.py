@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,22 @@ ROOT = Path(__file__).parents[1]
 FINEPHRASE = ROOT / "pipelines" / "finephrase.py"
 
 
+@contextmanager
+def cpu_limit(seconds: float = 60.0) -> Iterator[None]:
+    """Ends what would go on for hours, such as a pattern that backtracks; a busy machine makes no difference."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError(f"it took more than {seconds:g} seconds of CPU")
+
+    before = signal.signal(signal.SIGPROF, over)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
 @dataclass
 class MockServer:
     url: str
@@ -40,21 +57,30 @@ class MockServer:
         self.process.wait()
 
 
-@pytest.fixture
-def start_mock(tmp_path: Path) -> Iterator[Callable[..., MockServer]]:
+@contextmanager
+def mock_servers(folder: Path) -> Iterator[Callable[..., MockServer]]:
+    """Starts scripted servers that log their requests in a folder, and ends them."""
     servers: list[MockServer] = []
 
     def start(*options: str) -> MockServer:
-        log = tmp_path / f"requests-{len(servers)}.jsonl"
+        log = folder / f"requests-{len(servers)}.jsonl"
         command = [sys.executable, str(ROOT / "tests" / "mock_server.py"), "--log", str(log), *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         servers.append(MockServer(process.stdout.readline().strip(), log, process))
         return servers[-1]
 
-    yield start
-    for server in servers:
-        server.stop()
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture
+def start_mock(tmp_path: Path) -> Iterator[Callable[..., MockServer]]:
+    with mock_servers(tmp_path) as start:
+        yield start
 
 
 @pytest.fixture

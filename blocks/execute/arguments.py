@@ -131,6 +131,11 @@ MaxFailureRate = Annotated[
     float, typer.Option(help="Stop a task when a larger share of its documents fails.", rich_help_panel=RUN)
 ]
 RequestTimeout = Annotated[float, typer.Option(help="Seconds for one attempt.", rich_help_panel=RUN)]
+Samples = Annotated[int, typer.Option(help="Samples to print at the end.", rich_help_panel=RUN)]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(help="HTML file for a report at the end, see pipelines/report.py.", rich_help_panel=RUN),
+]
 RetryFailed = Annotated[
     bool,
     typer.Option(

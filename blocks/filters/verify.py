@@ -305,6 +305,8 @@ class Verify(PipelineStep):
             key = f"check/{name or 'documents'}/{measure.check}"
             value = "nothing" if measure.value is None else bucket(measure.value)
             counts[f"{key}/{verdict}"] = counts[f"{key}/={value}"] = 1
+            if verdict != "pass":
+                counts[f"{key}/{verdict}={value}"] = 1
         if (chunk := chunk_of(sample)) is not None:
             chunk.count(**counts)
 

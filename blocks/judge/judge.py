@@ -149,7 +149,8 @@ class Judge(Generate):
         enough = score >= (self.rubric.keep if self.keep is None else self.keep)
         verdict = "pass" if enough else "flag" if self.keep is None else "reject"
         key = f"check/{format_of(document) or 'documents'}/judge_{self.rubric.name}"
-        self._count(document, **{f"{key}/{verdict}": 1, f"{key}/={score}": 1})
+        unwanted = {} if verdict == "pass" else {f"{key}/{verdict}={score}": 1}
+        self._count(document, **{f"{key}/{verdict}": 1, f"{key}/={score}": 1}, **unwanted)
         if verdict == "reject":
             return Refusal(f"judge_{self.rubric.name}", raw=document.text, detail=f"{score}: {feedback}")
         document.metadata |= {

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-import orjson
 import yaml
 
-from blocks.generate.prompts import load_prompt
-from blocks.shards.commit import load_commits
+from blocks.generate.prompts import PROMPTS, known_prompts, load_prompt
+from blocks.judge.flow import judge_prompt
+from blocks.judge.rubric import RUBRICS, Rubric, load_rubric
+from blocks.report.timeline import Timeline, gpu_hours, jobs_of, launches_of
+from blocks.shards.commit import Commit, commit_path, load_commit, load_commits
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan
-from blocks.shards.run import load_run
+from blocks.shards.run import RunRecord, load_run
 from blocks.shards.summary import Totals
 
-STEPS = 60
-"""Points of the curves over time."""
+STRUCTURE = ("faq", "table", "math_problem", "tutorial")
+"""Checks whose value does not decide: a FAQ with three pairs may be sound or not."""
 
 
 @dataclass
@@ -39,42 +42,67 @@ class Bar:
     kind: str = "kept"
 
 
-def gather(folder: RunFolder) -> dict[str, Any]:
-    """Everything but the samples.
+class Gathered:
+    """A run, as far as its commit records tell; what has been read is not read again.
+
+    Args:
+        folder: the run.
+
+    Attributes:
+        places: names of the committed chunks that hold rows, by the place in the input that they were made from. The
+            same input has the same places in every run with chunks of this size.
 
     Raises:
         RunError: there is no run.
     """
-    record = load_run(folder)
-    if record is None:
-        raise RunError(f"{folder.output} is no run folder: there is no run.yaml in it")
-    totals, times, tokens = Totals(folder), list[float](), list[int]()
-    workers: dict[str, dict[str, int]] = {}
-    for commit in load_commits(folder):
-        totals.add(commit)
-        numbers = commit.tally["numbers"]
-        times.append(commit.at)
-        tokens.append(numbers.get("completion_tokens", 0))
-        told = workers.setdefault(commit.worker, {"chunks": 0, "documents": 0, "tokens": 0})
-        told["chunks"] += 1
-        told["documents"] += commit.tally["documents"]["read"]
-        told["tokens"] += numbers.get("completion_tokens", 0)
-    summary = totals.summary(record, load_plan(folder.state / "plan.jsonl"))
-    return {
-        "record": record,
-        "summary": summary,
-        "documents": document_flow(summary["documents"]),
-        "samples": sample_flow(summary["samples"]),
-        "checks": [check_bars(name, found) for name, found in summary["checks"].items()],
-        "lengths": {name: length_bars(found) for name, found in summary["diversity"].items()},
-        "curve": curve(times, tokens),
-        "launches": _launches(folder),
-        "workers": sorted(workers.items()),
-        "prompts": _prompts(record.formats),
-        "config": yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True),
-        "fingerprint": yaml.safe_dump(record.fingerprint, sort_keys=False, allow_unicode=True),
-        "pins": yaml.safe_dump(record.pins, sort_keys=False, allow_unicode=True),
-    }
+
+    def __init__(self, folder: RunFolder) -> None:
+        record = load_run(folder)
+        if record is None:
+            raise RunError(f"{folder.output} is no run folder: there is no run.yaml in it")
+        self.folder = folder
+        self.record: RunRecord = record
+        self.timeline = Timeline()
+        self.places: dict[str, list[str]] = {}
+        self._totals = Totals(folder)
+        self._known: set[str] = set()
+
+    def look(self) -> dict[str, Any]:
+        """Read what is new; everything but the samples."""
+        self.record = load_run(self.folder) or self.record
+        units = load_plan(self.folder.state / "plan.jsonl")
+        size = self.record.fingerprint.get("chunk_size") or 1
+        for commit in load_commits(self.folder, self._known):
+            self._known.add(commit.chunk)
+            self._totals.add(commit)
+            self.timeline.add(commit)
+            if any(file.rows for file in commit.files):
+                unit = units[commit.unit]
+                place = f"{unit.file.url}:{unit.start + commit.k * size}"
+                self.places.setdefault(place, []).append(commit.chunk)
+        record, folder = self.record, self.folder
+        summary = self._totals.summary(record, units)
+        return {
+            "name": folder.output,
+            "record": record,
+            "summary": summary,
+            "documents": document_flow(summary["documents"]),
+            "samples": sample_flow(summary["samples"]),
+            "checks": [check_bars(name, found) for name, found in summary["checks"].items()],
+            "lengths": {name: length_bars(found) for name, found in summary["diversity"].items()},
+            "drawing": self.timeline.drawing([launch["at"] for launch in launches_of(folder)]),
+            "lanes": self.timeline.lanes(),
+            "jobs": jobs_of(folder),
+            "gpu_hours": gpu_hours(folder, record.config, self.timeline),
+            "prompts": _prompts(record),
+            "config": _yaml(record.config),
+            "fingerprint": _yaml(record.fingerprint),
+            "pins": _yaml(record.pins),
+        }
+
+    def commits(self, places: Iterable[str]) -> list[Commit]:
+        """The commit records of some places."""
+        return [load_commit(commit_path(self.folder, name)) for place in places for name in self.places[place]]
 
 
 def document_flow(documents: Mapping[str, Any]) -> list[Bar]:
@@ -98,21 +126,62 @@ def sample_flow(samples: Mapping[str, Any]) -> dict[str, list[Bar]]:
     return flow
 
 
-def check_bars(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """A check: its verdicts, and for each format the distribution of its values.
+@dataclass
+class Values:
+    """The samples with like values of a check.
 
-    Beside each value stands the share of samples that have it or less: what another threshold would keep.
+    Args:
+        value: where the bucket begins, as in the summary.
+        count: how many there are.
+        unwanted: those of them that did not pass.
+        share: of the largest bucket, 0 to 1.
+        or_less: share of the samples with this value or less: what such a threshold would keep.
+        or_more: likewise, with this value or more.
+        threshold: whether the threshold lies between this bucket and the one before, or within this one.
     """
+
+    value: str
+    count: int
+    unwanted: int
+    share: float
+    or_less: float
+    or_more: float
+    threshold: bool
+
+
+def check_bars(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A check: its verdicts, and for each format the distribution of its values with the threshold in it."""
+    words = ("passed", "flagged", "rejected")
     formats = {}
     for format, told in found["formats"].items():
         values = {bucket: count for bucket, count in told["values"].items() if bucket != "nothing"}
-        most, whole, below = max(values.values(), default=1), max(1, sum(values.values())), 0
-        rows = []
+        most, whole = max(values.values(), default=1), max(1, sum(values.values()))
+        # Runs of finemill before thresholds were counted have no `unwanted`.
+        bad = {bucket: told.get("unwanted", {}).get(bucket, 0) for bucket in values}
+        lines = set() if name in STRUCTURE else _thresholds(values, bad)
+        below, rows = 0, []
         for bucket, count in values.items():
+            or_more = (whole - below) / whole
             below += count
-            rows.append({"bar": Bar(bucket, count, count / most), "at_most": below / whole})
-        formats[format] = {"rows": rows, **{kind: told[kind] for kind in ("passed", "flagged", "rejected")}}
-    return {"name": name, "formats": formats, **{kind: found[kind] for kind in ("passed", "flagged", "rejected")}}
+            rows.append(
+                Values(bucket, count, bad[bucket], count / most, below / whole, or_more, threshold=bucket in lines)
+            )
+        formats[format] = {"rows": rows, **{kind: told[kind] for kind in words}}
+    return {"name": name, "formats": formats, **{kind: found[kind] for kind in words}}
+
+
+def _thresholds(values: Mapping[str, int], bad: Mapping[str, int]) -> set[str]:
+    """Buckets at which samples begin to pass, or cease to: from there on, or somewhere within."""
+    kinds = ["bad" if bad[bucket] == count else "mixed" if bad[bucket] else "good" for bucket, count in values.items()]
+    if ("mixed", "mixed") in pairwise(kinds):
+        return set()  # something else decides
+    lines = set()
+    for at, bucket in enumerate(values):
+        before, after = kinds[at - 1 : at] if at else [], kinds[at + 1 : at + 2]
+        within = kinds[at] == "mixed" and before != after
+        if within or {*before, kinds[at]} == {"good", "bad"}:
+            lines.add(bucket)
+    return lines
 
 
 def length_bars(found: Mapping[str, Any]) -> list[Bar]:
@@ -125,43 +194,35 @@ def length_bars(found: Mapping[str, Any]) -> list[Bar]:
     ]
 
 
-def curve(times: Sequence[float], tokens: Sequence[int]) -> dict[str, Any] | None:
-    """Tokens committed over time, as points of a line from (0, 0) to (1, 1); None for fewer than two commits."""
-    if len(times) < 2 or not sum(tokens):
-        return None
-    first, last = min(times), max(times)
-    width = max(1e-9, last - first)
-    steps = [0] * (STEPS + 1)
-    for at, count in zip(times, tokens, strict=True):
-        steps[math.ceil(STEPS * (at - first) / width)] += count
-    total, points = 0, []
-    for number, count in enumerate(steps):
-        total += count
-        points.append((number / STEPS, total / sum(tokens)))
-    shown = [time.strftime("%Y-%m-%d %H:%M", time.gmtime(at)) for at in (first, last)]
-    return {"points": points, "from": shown[0], "to": shown[1], "tokens": sum(tokens), "first": first, "seconds": width}
-
-
 def _largest(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _launches(folder: RunFolder) -> list[float]:
-    try:
-        lines = (folder.state / "launches.jsonl").read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    return [orjson.loads(line)["at"] for line in lines if line.endswith(b"}")]
+def _prompts(record: RunRecord) -> list[dict[str, Any]]:
+    """The prompts and rubrics of a run in full, as far as they are still as they were.
 
-
-def _prompts(formats: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The prompts of a run in full, as far as they are still as they were."""
+    A run notes the hash of each; whatever file has it now is shown.
+    """
+    made_of = " ".join([*record.formats.values(), _yaml(record.fingerprint)])
+    files = [*PROMPTS.rglob("*.md"), *map(Path, record.config.get("prompt") or ())]
     found = []
-    for name, made_of in formats.items():
-        try:
-            prompt = load_prompt(name)
-        except (OSError, ValueError):
-            continue
-        same = prompt.hash in made_of
-        found.append({"name": name, "hash": made_of, "text": prompt.text if same else None})
-    return found
+    for file in sorted(files):
+        with suppress(OSError, ValueError):  # not every file there is a prompt
+            rubric = file.is_relative_to(RUBRICS)
+            loaded = load_rubric(str(file)) if rubric else load_prompt(str(file))
+            name = f"judge/{loaded.name}" if isinstance(loaded, Rubric) else loaded.title
+            text = _rubric_text(loaded) if isinstance(loaded, Rubric) else loaded.text
+            if loaded.hash in made_of:
+                found.append({"name": name, "hash": loaded.hash, "text": text})
+    there = {prompt["name"].partition(".")[0] for prompt in found}
+    known = {prompt.name for prompt in known_prompts()}
+    changed = [name for name in record.formats if name in known and name not in there]
+    return found + [{"name": name, "hash": record.formats[name], "text": None} for name in changed]
+
+
+def _rubric_text(rubric: Rubric) -> str:
+    return judge_prompt(rubric, {name: f"[{name}]" for name in rubric.inputs}, "[output]")
+
+
+def _yaml(content: Any) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -47,10 +47,10 @@ def check_complete(output: str) -> None:
         raise RunError(f"the run {output} is not finished: start it again first")
 
 
-def log_launch(folder: RunFolder) -> None:
-    """Note that a launch begins now."""
+def log_launch(folder: RunFolder, gpus: int = 0) -> None:
+    """Note that a launch begins now, on a machine with so many GPUs."""
     with (folder.state / "launches.jsonl").open("ab") as file:
-        file.write(orjson.dumps({"at": time.time()}) + b"\n")
+        file.write(orjson.dumps({"at": time.time(), "gpus": gpus}) + b"\n")
 
 
 def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> dict[str, Any]:
@@ -178,9 +178,11 @@ def _by_reason(documents: dict[str, int], samples: dict[str, dict[str, int]]) ->
 def _checks(numbers: Mapping[str, int]) -> dict[str, Any]:
     """What steps counted as `check/<format>/<measure>/<verdict>` and, of its values, `check/…/=<bucket>`.
 
+    Those that did not pass are counted once more, as `check/…/<verdict>=<bucket>`.
+
     Returns:
-        By measure: samples that passed, were flagged and were rejected, the distribution of the values by format
-        (`nothing`: there was nothing to check), and the verdicts by format.
+        By measure: samples that passed, were flagged and were rejected, by format the same and the distribution of the
+        values (`nothing`: there was nothing to check), of all and of those that did not pass (`unwanted`).
     """
     words = {"pass": "passed", "flag": "flagged", "reject": "rejected"}
     checks: dict[str, Any] = {}
@@ -190,15 +192,20 @@ def _checks(numbers: Mapping[str, int]) -> dict[str, Any]:
             continue
         name, measure, found = rest.rsplit("/", 2)
         entry = checks.setdefault(measure, {**dict.fromkeys(words.values(), 0), "formats": {}})
-        of_format = entry["formats"].setdefault(name, {**dict.fromkeys(words.values(), 0), "values": {}})
-        if found.startswith("="):
-            of_format["values"][found[1:]] = count
+        empty: dict[str, Any] = {**dict.fromkeys(words.values(), 0), "values": {}, "unwanted": {}}
+        of_format = entry["formats"].setdefault(name, empty)
+        verdict, at, value = found.partition("=")
+        if not at:
+            entry[words[verdict]] += count
+            of_format[words[verdict]] += count
+        elif not verdict:
+            of_format["values"][value] = count
         else:
-            entry[words[found]] += count
-            of_format[words[found]] += count
+            of_format["unwanted"][value] = of_format["unwanted"].get(value, 0) + count
     for entry in checks.values():
         for of_format in entry["formats"].values():
-            of_format["values"] = dict(sorted(of_format["values"].items(), key=lambda item: _position(item[0])))
+            for kind in ("values", "unwanted"):
+                of_format[kind] = dict(sorted(of_format[kind].items(), key=lambda item: _position(item[0])))
     return checks
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from blocks.execute import arguments
-from blocks.execute.arguments import IN, KEEP, RUN
+from blocks.execute.arguments import IN, KEEP
 from blocks.execute.launch import launch
 from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_samples, show_summary
@@ -66,7 +66,7 @@ def budget(
     seed: Annotated[int, typer.Option(help="Of the choice among a document's pairs.", rich_help_panel=KEEP)] = 0,
     shard_format: arguments.ShardFileFormat = "parquet",
     chunk_size: arguments.ChunkSize = 5000,
-    samples: Annotated[int, typer.Option(help="Samples to print at the end.", rich_help_panel=RUN)] = 0,
+    samples: arguments.Samples = 0,
     config: arguments.Config = None,
 ) -> None:
     """Choose the pairs to train on: grounded, judged well, and together no longer than their documents.

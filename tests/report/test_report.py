@@ -9,16 +9,17 @@ import subprocess
 import sys
 from collections import Counter
 
+import orjson
 import pytest
 
+from blocks.execute.report import Report
+from blocks.report.gather import Gathered, check_bars
 from blocks.report.highlight import highlight, visible
-from tests.conftest import ROOT, endpoint, finephrase, rejected, samples, summary, write_jsonl
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-all")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed: make test-all")
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("chromium is not installed", allow_module_level=True)
+from blocks.report.timeline import Lane, gpu_hours, jobs_of
+from blocks.shards.commit import load_commits
+from blocks.shards.folder import RunFolder
+from tests.conftest import ROOT, endpoint, finephrase, mock_servers, rejected, samples, summary, write_jsonl
+from tests.report.conftest import barriers, number, report
 
 HOSTILE = [
     "<script>document.title = 'acted'</script> and <img src=x onerror=\"document.title='acted'\"> in the text",
@@ -27,118 +28,172 @@ HOSTILE = [
     "Turned around \u202egnihtyreve\u202c here, \u2066isolated\u2069, a zero\u200bwidth space, a bell \x07 and a null.",
     "One line. " + "word " * 1_000_000,
     "'\"><svg onload=\"document.title='acted'\">, <iframe srcdoc='<script>parent.document.title=1</script>'></iframe>",
+    "MOCK-SAY-refusal, and half of a pair \ud83d without the other",
 ]
+SCRIPTED = ["MOCK-SAY-table", "MOCK-SAY-refusal", "MOCK-SAY-torn", "MOCK-SAY-echo", "MOCK-SAY-empty"]
+PLAIN = "The lighthouse of Skerryvore was lit in 1844 and stands 48 metres high. "
+
+
+def corpus(folder):
+    """Documents of which some are hostile, and whose answers are of all kinds."""
+    rows = [{"id": f"h{n}", "text": text} for n, text in enumerate(HOSTILE)]
+    rows += [{"id": f"d{n}", "text": f"Document {n}. {PLAIN * 12} {what}"} for n, what in enumerate(SCRIPTED * 5)]
+    return write_jsonl(folder / "in.jsonl", rows)
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+def server(tmp_path_factory):
+    with mock_servers(tmp_path_factory.mktemp("server")) as start:
+        yield start()
 
 
-def report(run, file, *options):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "pipelines" / "report.py"), str(run), "--output", str(file), *map(str, options)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return file
-
-
-@pytest.fixture
-def opened(browser):
-    """A page at a width and a colour scheme; whatever it asks for or complains of ends the test."""
-    pages = []
-
-    def open_page(file, width=1440, scheme="light"):
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.on("dialog", lambda dialog: (page.said.append("dialog"), dialog.dismiss()))
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(file.as_uri())
-        pages.append(page)
-        return page
-
-    yield open_page
-    for page in pages:
-        assert page.said == []
-        assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
-        page.close()
-
-
-@pytest.fixture
-def server(start_mock):
-    return start_mock()
-
-
-@pytest.fixture
-def run(tmp_path, server):
-    """Samples that pass the checks, and some that do not, for documents of which some are hostile."""
-    rows = [{"id": f"h{n}", "text": text} for n, text in enumerate(HOSTILE)]
-    plain = "The lighthouse of Skerryvore was lit in 1844 and stands 48 metres high. "
-    rows += [{"id": f"d{n}", "text": f"Document {n}. {plain * 12} {what}"} for n, what in enumerate(SCRIPTED * 5)]
-    source = write_jsonl(tmp_path / "in.jsonl", rows)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, server):
+    """A run with the checks that its formats have."""
+    folder = tmp_path_factory.mktemp("run")
     result = finephrase(
-        "--input", source, "--output", tmp_path / "run", "--formats", "faq,table", *endpoint(server),
-        "--chunk-size", 7,
+        "--input", corpus(folder), "--output", folder / "run", "--formats", "faq,table", *endpoint(server)[:-2],
+        "--chunk-size", 7, "--report", folder / "own.html",
     )  # fmt: skip
-    assert result.returncode == 0, result.stdout
-    return tmp_path / "run"
+    assert result.returncode == 0 and f"report: {folder / 'own.html'}" in result.stdout, result.stdout
+    return folder / "run"
 
 
-SCRIPTED = ["", "MOCK-SAY-refusal", "MOCK-SAY-empty", "MOCK-SAY-echo"]
+@pytest.fixture(scope="module")
+def file(run, tmp_path_factory):
+    return report(run, output=tmp_path_factory.mktemp("report") / "r.html")
 
 
-def test_every_number_is_that_of_the_run(run, server, opened, tmp_path):
-    page = opened(report(run, tmp_path / "r.html"))
+def rows_of(table):
+    """The rows of a bar chart: name and number."""
+    cells = [row.locator("th[scope=row], td.count").all_inner_texts() for row in table.locator("tr").all()]
+    return {row[0]: number(row[1]) for row in cells if row}
+
+
+def test_every_number_is_that_of_the_run(run, file, server, opened):
+    page = opened(file)
+    assert (run.parent / "own.html").read_text() == file.read_text()
     told = summary(run)
-
-    def shown(name):
-        return int(page.locator(f"#{name}").inner_text().replace(",", ""))
-
+    shown = {one.get_attribute("id"): one.inner_text() for one in page.locator(".facts dd").all()}
     rows, refused = samples(run), rejected(run)
-    assert shown("read") == told["read"] == 26 and shown("done") == told["done"]
-    assert shown("written") == len(rows) and shown("rejected") == len(refused) > 0 == shown("failed")
-    assert shown("completion_tokens") == sum(one["usage"]["completion_tokens"] for one in server.requests())
-    bars = {}
-    for table in page.locator("#flow + .columns table").all():
-        cells = [row.locator("th, td.count").all_inner_texts() for row in table.locator("tr").all()]
-        bars[table.locator("caption").inner_text()] = {name: int(count.replace(",", "")) for name, count in cells}
+    usage = [one["usage"] for one in server.requests()]
+    assert number(shown["read"]) == told["read"] == 32 and number(shown["done"]) == told["done"]
+    assert number(shown["written"]) == len(rows) > 0 and number(shown["rejected"]) == len(refused) > 0
+    assert number(shown["failed"]) == 0 and number(shown["seconds"]) == told["seconds"]
+    for name in ("prompt_tokens", "completion_tokens"):
+        assert number(shown[name]) == sum(one[name] for one in usage)
+    tables = page.locator("#flow + .columns table").all()
+    bars = {table.locator("caption").inner_text(): rows_of(table) for table in tables}
     for name in ("faq", "table"):
         found = bars[f"Samples: {name}"]
         of_format = [row for row in rows if row["format"] == name]
         reasons = Counter(row["reason"] for row in refused if row["format"] == name)
-        assert found.pop("written") == len(of_format)
+        assert found.pop("written", 0) == len(of_format)
         assert found.pop("asked for") == len(of_format) + sum(reasons.values())
         assert found == dict(reasons)
 
 
-def test_nothing_in_it_acts(run, opened, tmp_path):
-    file = report(run, tmp_path / "r.html")
+def test_every_value_of_a_check_and_every_worker_is_there(run, file, opened):
+    page = opened(file)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    commits = list(load_commits(RunFolder.at(str(run))))
+    numbers = Counter()
+    for commit in commits:
+        numbers.update(commit.tally["numbers"])
+    sections = page.locator("#checks + p + .columns section").all()
+    for section in sections:
+        check = section.locator("h3").inner_text()
+        verdicts = [number(text) for text in re.findall(r"\d[\d,]*", section.locator("p").inner_text())]
+        counted = [Counter(), Counter(), Counter()]
+        for name in ("faq", "table"):
+            for at, verdict in enumerate(("pass", "flag", "reject")):
+                counted[at][name] += numbers[f"check/{name}/{check}/{verdict}"]
+        assert verdicts == [sum(one.values()) for one in counted]
+        for unfolded in section.locator("details").all():
+            name = unfolded.locator("summary").inner_text()
+            assert rows_of(unfolded.locator("table")) == {
+                key.rpartition("=")[2]: count
+                for key, count in numbers.items()
+                if key.startswith(f"check/{name}/{check}/=") and not key.endswith("=nothing")
+            }
+    assert len(sections) == len({key.split("/")[2] for key in numbers if key.startswith("check/")}) > 5
+    lanes = page.locator("[aria-label=Workers] tr").all()[1:]
+    found = {}
+    for lane in lanes:
+        name, *cells = lane.locator("th, td").all_inner_texts()
+        found[name] = [number(cell) for cell in cells[:3]]
+    wanted = {commit.worker: [0, 0, 0] for commit in commits}
+    for commit in commits:
+        told = wanted[commit.worker]
+        told[0] += 1
+        told[1] += commit.tally["documents"]["read"]
+        told[2] += commit.tally["numbers"].get("completion_tokens", 0)
+    assert found == wanted
+
+
+def test_the_threshold_stands_where_samples_begin_to_fail():
+    def lines(values, unwanted, name="copying"):
+        told = {"passed": 0, "flagged": 0, "rejected": 0, "values": values, "unwanted": unwanted}
+        found = check_bars(name, {"passed": 0, "flagged": 0, "rejected": 0, "formats": {"faq": told}})
+        return [row.value for row in found["formats"]["faq"]["rows"] if row.threshold]
+
+    assert lines({"0": 5, "0.3": 2, "0.5": 4}, {"0.5": 4}) == ["0.5"]
+    assert lines({"0": 5, "0.3": 2, "0.5": 4}, {"0.3": 1, "0.5": 4}) == ["0.3"]
+    assert lines({"0": 5, "1": 2, "2": 4, "4": 1}, {"0": 5, "4": 1}) == ["1", "4"]
+    assert lines({"0": 5, "0.3": 2}, {}) == [] == lines({"0.3": 2}, {"0.3": 1})
+    assert lines({"1": 5, "2": 2, "3": 4}, {"1": 1, "2": 1, "3": 1}) == []
+    assert lines({"2": 5, "3": 4}, {"2": 1, "3": 4}, "faq") == []
+    told = {"passed": 0, "flagged": 0, "rejected": 0, "values": {"0": 5, "0.5": 15}}  # of an older run
+    [row, last] = check_bars("copying", {**told, "formats": {"faq": told}})["formats"]["faq"]["rows"]
+    assert (row.or_less, row.or_more, last.or_less, last.or_more) == (0.25, 1.0, 1.0, 0.75)
+
+
+def test_pauses_rates_and_gpu_hours(run, tmp_path):
+    lane = Lane("w", 10, [1000.0 + at for at in (0, 10, 20, 30, 330, 340, 700)], [9, 1, 1, 1, 1, 1, 2])
+    assert lane.stalls([]) == [(1030.0, 1330.0), (1340.0, 1700.0)]
+    assert lane.stalls([1400.0]) == [(1030.0, 1330.0)], "nobody stalls who is started again"
+    assert lane.rate == 7 / 700 and lane.longest_pause == 360
+    shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder.at(str(tmp_path / "run"))
+    gathered = Gathered(folder)
+    told = gathered.look()
+    assert told["gpu_hours"] is None, "an endpoint is not ours"
+    launch = orjson.loads((folder.state / "launches.jsonl").read_bytes())
+    (folder.state / "launches.jsonl").write_bytes(orjson.dumps({**launch, "gpus": 4}) + b"\n")
+    last = max(commit.at for commit in load_commits(folder))
+    hours = gpu_hours(folder, {"server": "vllm"}, gathered.timeline)
+    assert hours == pytest.approx(4 * (last - launch["at"]) / 3600)
+    job = Report(folder.state / "launches" / "0001" / "0", 8)
+    job.update({"completion_tokens": 10, "retries": 3})
+    job.end("done")
+    [found] = jobs_of(folder)
+    assert (found["job"], found["gpus"], found["restarts"], found["ended"]) == ("0001/0", 8, 0, "done")
+    hours = gpu_hours(folder, {"server": "vllm"}, gathered.timeline)
+    assert hours == pytest.approx(8 * found["seconds"] / 3600) and hours > 0
+
+
+def test_nothing_in_it_acts(server, opened, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"h{n}", "text": text} for n, text in enumerate(HOSTILE)])
+    asked = ["--input", source, "--output", tmp_path / "run", "--formats", "faq", *endpoint(server)]
+    assert finephrase(*asked).returncode == 0
+    file = report(tmp_path / "run", output=tmp_path / "r.html")
     assert file.stat().st_size < 5_000_000
     page = opened(file)
     assert page.title() != "acted" and page.locator("iframe, img, svg[onload], a[href^=javascript]").count() == 0
     text = page.locator("main").inner_text()
     assert "document.title = 'acted'" in text and "{{ 7 * 7 }}" in text and "RIGHT-TO-LEFT OVERRIDE" in text
     assert "\u202e" not in text and re.search(r"… [\d,]+ more characters", text)
-    assert page.evaluate("[...document.querySelectorAll('article')].length") > 10
+    assert page.evaluate("[...document.querySelectorAll('article')].length") == len(HOSTILE)
 
 
-def test_filters_search_and_keys(run, opened, tmp_path):
-    page = opened(report(run, tmp_path / "r.html"))
+def test_filters_search_and_keys(file, opened):
+    page = opened(file)
     every = page.locator("article").count()
     assert page.locator("#count").inner_text() == f"{every} of {every} shown"
     page.select_option("#format", "table")
     tables = page.locator("article:visible").count()
-    assert 0 < tables < every and set(page.locator("article:visible .tag:nth-of-type(2)").all_inner_texts()) == {
-        "table"
-    }
+    assert 0 < tables < every
+    assert {one.get_attribute("data-format") for one in page.locator("article:visible").all()} == {"table"}
     page.select_option("#why", "refusal")
     assert 0 < page.locator("article:visible").count() < tables
     page.select_option("#format", "")
@@ -158,20 +213,16 @@ def test_filters_search_and_keys(run, opened, tmp_path):
 
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_an_automatic_checker_finds_no_barrier(run, opened, tmp_path, width, scheme):
-    page = opened(report(run, tmp_path / "r.html"), width, scheme)
-    for summary_line in page.locator("summary").all():
-        summary_line.click()
-    found = axe.Axe().run(page).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= width, "nothing sticks out to the side"
+def test_an_automatic_checker_finds_no_barrier(file, opened, width, scheme):
+    page = opened(file, width, scheme)
+    assert barriers(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out to the side"
 
 
-def test_the_same_samples_every_time(run, tmp_path):
-    first, second = (report(run, tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
-    assert first == second
-    assert len(re.findall("<article", report(run, tmp_path / "c.html", "--samples", 5).read_text())) == 5
+def test_the_same_samples_every_time(run, file, tmp_path):
+    assert report(run, output=tmp_path / "again.html").read_bytes() == file.read_bytes()
+    fewer = report(run, "--samples", 5, output=tmp_path / "c.html").read_text()
+    assert len(re.findall("<article", fewer)) == 5
 
 
 def test_no_run_is_one_line(tmp_path):

@@ -1,9 +1,9 @@
 import random
-import time
 
 import pytest
 
 from blocks.filters.checks.faq import faq
+from tests.conftest import cpu_limit
 
 GOOD = [
     ("**Q: What is a tide pool?**\nA: A small sea.\n\n**Q: Who lives there?**\nA: Crabs and snails.", 2),
@@ -242,6 +242,5 @@ def test_built_faqs(style):
     ids=range(24),
 )
 def test_hostile(text):
-    began = time.perf_counter()
-    assert not faq(text)[0].passed
-    assert time.perf_counter() - began < 5
+    with cpu_limit():
+        assert not faq(text)[0].passed

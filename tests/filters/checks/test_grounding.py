@@ -1,9 +1,9 @@
 import random
-import time
 
 import pytest
 
 from blocks.filters.checks.grounding import copying, names, numbers
+from tests.conftest import cpu_limit
 
 SOURCE = (
     "The lighthouse of Port Alden was built in 1874 by the engineer Maria Holm. It is 42 metres high and has 203 "
@@ -227,18 +227,16 @@ def test_time_is_linear(unit: str) -> None:
     text = (unit * (1_000_000 // len(unit) + 1))[:1_000_000]
     for check in (numbers, copying, names):
         for output, source in ((text, text), (text, SOURCE), (SOURCE, text)):
-            begin = time.perf_counter()
-            check(output, source)
-            assert time.perf_counter() - begin < 5
+            with cpu_limit():
+                check(output, source)
 
 
 def test_time_with_many_distinct_numbers() -> None:
     made = random.Random(9)
     text = " ".join(str(made.randint(1, 10**9)) for _ in range(100_000))
     source = " ".join(str(made.randint(1, 10**9)) for _ in range(100_000))
-    begin = time.perf_counter()
-    assert grounded(text, source) is not None
-    assert time.perf_counter() - begin < 5
+    with cpu_limit():
+        assert grounded(text, source) is not None
 
 
 def test_letters_that_only_look_alike_do_not_break_the_scale() -> None:

@@ -1,9 +1,9 @@
 import random
-import time
 
 import pytest
 
 from blocks.filters.checks.math import math_problem, split_problem
+from tests.conftest import cpu_limit
 
 GOOD = [
     "Problem: A pool holds 40 litres. Two taps add 5 litres each. How much is in it?\n\n"
@@ -204,6 +204,5 @@ def test_built_problems(seed):
     ids=range(19),
 )
 def test_hostile(text):
-    began = time.perf_counter()
-    assert not math_problem(text)[0].passed or "Problem" in text
-    assert time.perf_counter() - began < 5
+    with cpu_limit():
+        assert not math_problem(text)[0].passed or "Problem" in text

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 from markdown_it import MarkdownIt
@@ -10,6 +9,7 @@ from blocks.filters.checks.markdown import cells, parse, plain
 from blocks.filters.checks.numerals import numbers
 from blocks.filters.checks.table import FAULTS, MAX_CHARACTERS, read, table
 from blocks.filters.checks.table_answer import share_found
+from tests.conftest import cpu_limit
 
 QUESTION = "\n**Question:** Which city has the most inhabitants?\n\n**Answer:** Rome has the most, with 2,800,000.\n"
 ROWS = "| City | Inhabitants |\n|:--|--:|\n| Rome | 2,800,000 |\n| Milan | 1,400,000 |\n"
@@ -452,14 +452,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_takes_linear_time(text):
-    begin = time.perf_counter()
-    assert table(text)[0].detail.startswith("too_long")
-    read(text[:MAX_CHARACTERS])
-    table(ROWS + "\nWhich?\n\n" + text[: MAX_CHARACTERS - 200])
-    plain(text)
-    cells(text)
-    numbers(text)
-    assert time.perf_counter() - begin < 5
+    with cpu_limit():
+        assert table(text)[0].detail.startswith("too_long")
+        read(text[:MAX_CHARACTERS])
+        table(ROWS + "\nWhich?\n\n" + text[: MAX_CHARACTERS - 200])
+        plain(text)
+        cells(text)
+        numbers(text)
 
 
 def test_large_tables_take_bounded_time():
@@ -469,6 +468,5 @@ def test_large_tables_take_bounded_time():
         rows = [[str(rng.randrange(10**6)) for _ in range(columns)] for _ in range(count)]
         lines = ["|".join(f"c{i}" for i in range(columns)), "|".join(["---"] * columns), *("|".join(r) for r in rows)]
         wrong = " ".join(f"{rng.randrange(10**9)}.{i}" for i in range(5000))
-        begin = time.perf_counter()
-        table(joined(lines, "What are 5 and 7?", f"They are {wrong}."))
-        assert time.perf_counter() - begin < 5
+        with cpu_limit():
+            table(joined(lines, "What are 5 and 7?", f"They are {wrong}."))

@@ -1,9 +1,9 @@
 import random
-import time
 
 import pytest
 
 from blocks.filters.checks.text import length, markup, repetition, words
+from tests.conftest import cpu_limit
 
 FAQ = """# Frequently asked questions
 
@@ -190,7 +190,6 @@ def test_closing_remarks(end: str) -> None:
 def test_time_is_linear(unit: str) -> None:
     text = (unit * (1_000_000 // len(unit) + 1))[:1_000_000]
     for check in (length, repetition, markup):
-        begin = time.perf_counter()
-        check(text, text)
-        check(text + ":")
-        assert time.perf_counter() - begin < 5
+        with cpu_limit():
+            check(text, text)
+            check(text + ":")

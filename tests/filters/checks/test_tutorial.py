@@ -1,9 +1,9 @@
 import random
-import time
 
 import pytest
 
 from blocks.filters.checks.tutorial import tutorial
+from tests.conftest import cpu_limit
 
 GOOD = [
     ("1. Mix the flour.\n2. Bake it.\n3. Let it cool.", 3),
@@ -215,6 +215,5 @@ def test_built_tutorials(style):
     ids=range(20),
 )
 def test_hostile(text):
-    began = time.perf_counter()
-    tutorial(text)
-    assert time.perf_counter() - began < 5
+    with cpu_limit():
+        tutorial(text)
