@@ -68,6 +68,7 @@ bench: cpu
 	$(BIN)/python tests/bench/chunks.py $(if $(SMOKE),--limit 8)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/embedding.py
 	$(BIN)/python tests/bench/retrieval.py $(if $(SMOKE),--sizes 5000 --queries 192)
+	$(BIN)/python tests/bench/report.py $(if $(SMOKE),--documents 20000)
 	$(BIN)/python tests/bench/stragglers.py $(if $(SMOKE),--documents 60)
 
 clean:

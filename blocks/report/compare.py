@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blocks.report.gather import Gathered
-from blocks.report.samples import Shown, choose_places, lots, rows_at
-from blocks.shards.documents import source_hash
+from blocks.report.samples import Shown, add_sources, choose_places, lots, rows_at
 
 EACH = 8
 """Pairs of a format and an outcome, such as kept by the first run alone."""
+
+DOCUMENTS = 1000
+"""Documents of which pairs are chosen."""
 
 _OUTCOMES = {
     (True, True): "kept by both",
@@ -157,27 +160,33 @@ def choose_pairs(first: Gathered, second: Gathered, most: int, seed: int = 0) ->
     """
     lot = lots(seed)
     # The same input in chunks of the same size: then the same documents lie in the same places.
-    common = choose_places(first.places.keys() & second.places.keys(), seed)
-    sides = [_by_document(run, common or choose_places(run.places, seed)) for run in (first, second)]
+    common = choose_places(first, first.places.keys() & second.places.keys(), seed)
+    places = [common or choose_places(run, run.places, seed) for run in (first, second)]
+    known = {shown.document for shown in rows_at(second, places[1])}
+    known &= {shown.document for shown in rows_at(first, places[0])}
+    chosen = set(heapq.nsmallest(DOCUMENTS, known, key=lot))
+    sides = [_of_documents(run, at, chosen) for run, at in zip((first, second), places, strict=True)]
     formats = [{shown.format for rows in side.values() for shown in rows} for side in sides]
     shared = formats[0] & formats[1] - {"documents"}
     kinds: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for document in sorted(sides[0].keys() & sides[1].keys(), key=lot):
-        rows = [sorted(side[document], key=lambda shown: shown.id) for side in sides]
         for name in sorted(shared) or [""]:
-            of_format = [[shown for shown in side if name in ("", shown.format)] for side in rows]
+            of_format = [[shown for shown in side[document] if name in ("", shown.format)] for side in sides]
             for one, other in zip(*of_format, strict=False):
                 pair = Pair(one, other, _OUTCOMES[one.kind == "written", other.kind == "written"])
                 kinds[one.format, pair.outcome].append(pair)
-    chosen = [pair for found in kinds.values() for pair in found[:EACH]]
+    pairs = [pair for found in kinds.values() for pair in found[:EACH]]
     order = list(_OUTCOMES.values())
-    chosen.sort(key=lambda pair: (order.index(pair.outcome) in (0, 3), lot(pair.first.id)))
-    return sorted(chosen[:most], key=lambda pair: (order.index(pair.outcome), pair.first.format))
+    pairs.sort(key=lambda pair: (order.index(pair.outcome) in (0, 3), lot(pair.first.id)))
+    pairs = sorted(pairs[:most], key=lambda pair: (order.index(pair.outcome), pair.first.format))
+    add_sources(first, [pair.first for pair in pairs])
+    return pairs
 
 
-def _by_document(run: Gathered, places: Sequence[str]) -> dict[str, list[Shown]]:
+def _of_documents(run: Gathered, places: Sequence[str], chosen: Container[str]) -> dict[str, list[Shown]]:
+    """What a run made of some documents, by document, in the order of its ids."""
     found: dict[str, list[Shown]] = defaultdict(list)
     for shown in rows_at(run, places):
-        if shown.source is not None:
-            found[source_hash(shown.source)].append(shown)
-    return found
+        if shown.document in chosen:
+            found[shown.document].append(shown)
+    return {document: sorted(rows, key=lambda shown: shown.id) for document, rows in found.items()}

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import xxhash
@@ -14,13 +15,14 @@ import yaml
 from blocks.execute.look import add_documents, rows_of
 from blocks.report.gather import Gathered
 from blocks.shards.chunk import SOURCE
+from blocks.shards.commit import Commit
 from blocks.shards.documents import Documents
 from blocks.shards.folder import RunError
 from blocks.shards.plan import load_plan
 from blocks.shards.source import list_files
 
-CHUNKS = 12
-"""Places in the input of which all samples are read to choose from: this bounds memory and time."""
+PLACES, ROWS = 12, 50_000
+"""Places in the input of which all samples are read to choose from; fewer from so many rows on."""
 
 RANDOM, FLAGGED, REFUSED, EXTREME = 6, 2, 3, 1
 """Samples of a format; of a check that flags; of a reason; at each end of a judge's or a check's scale."""
@@ -37,11 +39,13 @@ class Shown:
     Args:
         row: as it was written; `source_text` is its document, where that can be had.
         kind: `written`, `rejected` or `failed`.
+        commit: that it belongs to.
         why: what it was chosen for.
     """
 
     row: dict[str, Any]
     kind: str
+    commit: Commit
     why: list[str] = field(default_factory=list)
 
     @property
@@ -71,6 +75,11 @@ class Shown:
         return str(self.row["id"])
 
     @property
+    def document(self) -> str:
+        """The id of its document."""
+        return str(self.row.get("source_id") or self.id.removesuffix(f"/{self.format}"))
+
+    @property
     def reason(self) -> str:
         """Why it was not written; empty of what was."""
         return str(self.row["reason"]) if self.kind != "written" else ""
@@ -96,9 +105,42 @@ def lots(seed: int) -> Callable[[str], int]:
     return lambda name: xxhash.xxh3_64_intdigest(f"{seed}\0{name}".encode(errors="surrogatepass"))
 
 
-def choose_places(places: Iterable[str], seed: int) -> list[str]:
+def choose_places(run: Gathered, among: Iterable[str], seed: int) -> list[str]:
     """The places to read."""
-    return heapq.nsmallest(CHUNKS, places, key=lots(seed))
+    chosen: list[str] = []
+    rows = 0
+    for place in heapq.nsmallest(PLACES, among, key=lots(seed)):
+        chosen.append(place)
+        rows += sum(file.rows for commit in run.commits([place]) for file in commit.files)
+        if rows >= ROWS:
+            break
+    return chosen
+
+
+class _Best:
+    """The first few of many in some order; holds no more than these."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._heap: list[tuple[float, int, int, Shown]] = []
+        self._number = count()
+
+    def offer(self, order: float, lot: int, shown: Shown) -> None:
+        """Take it for one of the first, unless there are better ones; `lot` decides among equals."""
+        found = (-order, -lot, -next(self._number), shown)
+        if len(self._heap) < self.most:
+            heapq.heappush(self._heap, found)
+        elif found[:2] > self._heap[0][:2]:
+            heapq.heapreplace(self._heap, found)
+
+    def take(self) -> list[Shown]:
+        """Them, best first."""
+        return [shown for *_, shown in sorted(self._heap, key=lambda found: found[:3], reverse=True)]
+
+    @property
+    def order(self) -> float:
+        """Of the best."""
+        return -max(found[0] for found in self._heap)
 
 
 def choose_samples(run: Gathered, most: int, seed: int = 0) -> list[Shown]:
@@ -110,63 +152,60 @@ def choose_samples(run: Gathered, most: int, seed: int = 0) -> list[Shown]:
         seed: of the choice.
     """
     lot = lots(seed)
-    found = rows_at(run, choose_places(run.places, seed))
-    rows = sorted(found, key=lambda shown: lot(f"{shown.kind}\0{shown.id}"))
-    chosen: dict[int, Shown] = {}
+    best: dict[tuple[str, str], _Best] = {}
 
-    def take(candidates: Iterable[Shown], count: int, why: str) -> None:
-        for shown in list(candidates)[:count]:
+    def offer(shown: Shown, why: str, most: int, order: float = 0.0) -> None:
+        best.setdefault((shown.format, why), _Best(most)).offer(order, lot(f"{shown.kind}\0{shown.id}"), shown)
+
+    for shown in rows_at(run, choose_places(run, run.places, seed)):
+        if shown.kind != "written":
+            offer(shown, shown.reason, REFUSED)
+            continue
+        offer(shown, "at random", RANDOM)
+        if shown.score is not None:
+            offer(shown, "worst by the judge", EXTREME, shown.score)
+            offer(shown, "best by the judge", EXTREME, -shown.score)
+        for check in shown.checks:
+            if check["verdict"] == "flag":
+                offer(shown, f"flagged: {check['check']}", FLAGGED)
+            if check["value"] is not None:
+                offer(shown, f"least {check['check']}", EXTREME, check["value"])
+                offer(shown, f"most {check['check']}", EXTREME, -check["value"])
+    chosen: dict[int, Shown] = {}
+    for (format, why), found in sorted(best.items()):
+        kind, _, of = why.partition(" ")
+        ends = [best[format, f"{end} {of}"].order for end in ("least", "most") if kind in ("least", "most")]
+        if ends and ends[0] == -ends[1]:
+            continue  # all have the same value
+        for shown in found.take():
             shown.why.append(why)
             chosen[id(shown)] = shown
-
-    for name in sorted({shown.format for shown in rows}):
-        written = [shown for shown in rows if shown.format == name and shown.kind == "written"]
-        take(written, RANDOM, "at random")
-        judged = sorted((s for s in written if s.score is not None), key=lambda shown: shown.score or 0.0)
-        take(judged, EXTREME, "worst by the judge")
-        take(judged[::-1], EXTREME, "best by the judge")
-        for check in sorted({one["check"] for shown in written for one in shown.checks}):
-            measured = sorted(
-                ((value, shown) for shown in written if (value := _value(shown, check)) is not None),
-                key=lambda pair: pair[0],
-            )
-            if measured and measured[0][0] < measured[-1][0]:
-                take([shown for _, shown in measured], EXTREME, f"least {check}")
-                take([shown for _, shown in measured[::-1]], EXTREME, f"most {check}")
-            flagged = [shown for shown in written if _verdict(shown, check) == "flag"]
-            take(flagged, FLAGGED, f"flagged: {check}")
-        refused = [shown for shown in rows if shown.format == name and shown.kind != "written"]
-        for reason in sorted({shown.reason for shown in refused}):
-            take([shown for shown in refused if shown.reason == reason], REFUSED, f"{reason}")
     order = {"written": 0, "rejected": 1, "failed": 2}
     kept = sorted(chosen.values(), key=lambda shown: lot(shown.id))[:most]
+    add_sources(run, kept)
     return sorted(kept, key=lambda shown: (order[shown.kind], shown.format, shown.id))
 
 
-def _value(shown: Shown, check: str) -> float | None:
-    return next((one["value"] for one in shown.checks if one["check"] == check), None)
-
-
-def _verdict(shown: Shown, check: str) -> str | None:
-    return next((one["verdict"] for one in shown.checks if one["check"] == check), None)
-
-
 def rows_at(run: Gathered, places: Sequence[str]) -> Iterator[Shown]:
-    """All that was made of some places, with its documents as far as they can be had."""
-    folder = run.folder
-    units = {unit.number: unit for unit in load_plan(folder.state / "plan.jsonl")}
-    documents = Documents(run.record.fingerprint)
+    """All that was made of some places, one by one."""
     for commit in run.commits(places):
-        found: list[Shown] = []
         for file in commit.files:
             with suppress(RunError):  # a worker is about to move it
-                [written] = list_files(f"{folder.output}/{file.path}")
+                [written] = list_files(f"{run.folder.output}/{file.path}")
                 kept = file.path.startswith("shards/")
-                found += [Shown(row, "written" if kept else row["kind"]) for row in rows_of(written)]
-        bare = [shown.row for shown in found if SOURCE not in shown.row]
-        if bare and commit.unit in units:
-            with suppress(OSError, RunError):  # the input may be gone since
-                of_chunk = documents.of_chunk(units[commit.unit], commit.k)
-                for refused in (True, False):
-                    add_documents([row for row in bare if ("lineage" in row) is refused], of_chunk)
-        yield from found
+                for row in rows_of(written):
+                    yield Shown(row, "written" if kept else row["kind"], commit)
+
+
+def add_sources(run: Gathered, chosen: Iterable[Shown]) -> None:
+    """Add the documents to some samples, as far as they can be had; one chunk of the input at a time."""
+    units = {unit.number: unit for unit in load_plan(run.folder.state / "plan.jsonl")}
+    documents = Documents(run.record.fingerprint)
+    bare: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for shown in chosen:
+        if SOURCE not in shown.row and shown.commit.unit in units:
+            bare.setdefault((shown.commit.unit, shown.commit.k), []).append(shown.row)
+    # In the order of the input: JSON Lines can be read from the start only, so this is once.
+    for (unit, k), rows in sorted(bare.items()):
+        with suppress(OSError, RunError):  # the input may be gone since
+            add_documents(rows, documents.of_chunk(units[unit], k))

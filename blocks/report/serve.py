@@ -52,7 +52,7 @@ class Live:
 
     def _samples(self) -> list[Shown]:
         # Their documents may have to be read from far away, so as long as the places are the same, so are they.
-        places = {place: tuple(self.run.places[place]) for place in choose_places(self.run.places, 0)}
+        places = {place: tuple(self.run.places[place]) for place in choose_places(self.run, self.run.places, 0)}
         if self._chosen[0] != places:
             self._chosen = (places, choose_samples(self.run, self.samples))
         return self._chosen[1]
