@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -96,9 +97,6 @@ def test_endpoint_command(checkout, mock):
     assert summary(checkout / "runs/checked")["checks"]["table"]["rejected"] == 20
     (line,) = (line for line in commands() if "judge.py" in line)
     run(line.replace("http://localhost:8000", mock.url), checkout)
-    (line,) = (line for line in commands() if "report.py" in line)
-    run(line, checkout)
-    assert "samples written" in (checkout / "report.html").read_text()
     scores = [row["judge_score"] for row in samples(checkout / "runs/judged")]
     assert len(scores) == 40 and set(scores) == {1, 2, 3}
     (line,) = (line for line in commands() if "--scores" in line)
@@ -108,6 +106,27 @@ def test_endpoint_command(checkout, mock):
     (reading,) = (block for block in blocks("python") if "pyarrow" in block)
     (checkout / "reading.py").write_text(f"{reading}print(len(rows), len(sound))\n")
     assert run("python reading.py", checkout) == "40 40\n"  # --verify off: nothing was measured
+
+
+def test_report_commands(checkout, mock):
+    (line,) = (line for line in commands() if "--endpoint" in line and "--output runs/mine" in line)
+    for folder, formats in (("mine", "faq"), ("other-prompt", "table")):
+        asked = re.sub("--formats [^ ]+", f"--formats {formats}", line.replace("runs/mine", f"runs/{folder}"))
+        run(asked.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
+    one, two = (line for line in commands() if "report.py" in line)
+    run(one, checkout)
+    assert "samples written" in (checkout / "report.html").read_text()
+    run(two, checkout)
+    assert "kept by both" in (checkout / "difference.html").read_text()
+    (line,) = (line for line in commands() if line.endswith("--serve"))
+    _, *arguments = shlex.split(f"{line} --port 0")
+    process = subprocess.Popen([sys.executable, *arguments], cwd=checkout, stdout=subprocess.PIPE, text=True)
+    try:
+        with urllib.request.urlopen(process.stdout.readline().split()[0], timeout=20) as page:
+            assert "samples written" in page.read().decode()
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_prompts_commands(checkout):
@@ -141,7 +160,7 @@ def test_vllm_commands(checkout, hub, tmp_path):
 
 
 def test_cluster_commands(checkout, mock, slurm, monkeypatch):
-    reckoning, submitting, watching = (line for line in commands() if "--cluster" in line or "status.py" in line)
+    reckoning, submitting, watching = (line for line in commands() if "--cluster" in line or "--watch" in line)
     assert "96 servers" in run(reckoning, checkout)
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     assert "submitted job" in run(submitting.replace("http://localhost:8000", mock.url) + " --verify off", checkout)
