@@ -15,6 +15,7 @@ SHOWN = 6000
 
 _WORD = re.compile(r"\S+")
 _NUMBER = re.compile(r"(?<![\w.])\d(?:[\d,.]*\d)?(?!\w)")
+_LIST_NUMBER = re.compile(r"^[ \t#*>_-]*(?:Step )?(\d{1,3})(?=[.):])", re.MULTILINE)
 _HIDDEN = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -36,6 +37,7 @@ def highlight(text: str, other: str, is_output: bool) -> Markup:
         if tuple(keys[at : at + COPIED_WORDS]) in grams:
             copied[at : at + COPIED_WORDS] = [True] * COPIED_WORDS
     numbers = {number.replace(",", "") for number in _NUMBER.findall(other)}
+    listed = {found.start(1) for found in _LIST_NUMBER.finditer(text)}
     made, at, first = Markup(""), 0, 0
     while first < len(words):
         last = first
@@ -43,7 +45,7 @@ def highlight(text: str, other: str, is_output: bool) -> Markup:
             last += 1
         start, end = words[first].start(), words[last].end()
         made += visible(text[at:start])
-        inner = _numbers(text[start:end], numbers, is_output)
+        inner = _numbers(text[start:end], numbers, is_output, {place - start for place in listed})
         made += Markup("<mark>{}</mark>").format(inner) if copied[first] else inner
         at, first = end, last + 1
     made += visible(text[at:])
@@ -65,11 +67,11 @@ def visible(text: str) -> Markup:
     return made + escape(text[at:])
 
 
-def _numbers(text: str, known: set[str], is_output: bool) -> Markup:
+def _numbers(text: str, known: set[str], is_output: bool, listed: set[int]) -> Markup:
     made, at = Markup(""), 0
     for number in _NUMBER.finditer(text):
         there = number[0].replace(",", "") in known
-        if not there and not is_output:
+        if number.start() in listed or (not there and not is_output):
             continue
         made += visible(text[at : number.start()])
         made += Markup('<span class="{}">{}</span>').format("number" if there else "new number", number[0])

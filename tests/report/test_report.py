@@ -239,6 +239,8 @@ def test_copied_stretches_and_numbers_are_marked():
     assert (
         '<mark>The bridge over the Orna was built by two sisters in <span class="number">1820</span>.</mark>' in shown
     )
+    listed = str(highlight("1. One of 12.\n**2.** Step 3: 7 more.\nStep 4: none.", source, True))
+    assert [listed.count(f">{number}</span>") for number in (1, 2, 3, 4, 7, 12)] == [0, 0, 1, 0, 1, 1]
     assert '<span class="new number">13</span>' in shown and '<span class="number">12</span>' in shown
     assert str(visible("a<b\u202ec\x00")) == (
         'a&lt;b<span class="hidden">RIGHT-TO-LEFT OVERRIDE</span>c<span class="hidden">U+0000</span>'
