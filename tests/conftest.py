@@ -24,6 +24,7 @@ from tests.slurm import Slurm, missing
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
+SKIPPED = ROOT / ".pytest_cache" / "skipped.txt"
 FINEPHRASE = ROOT / "pipelines" / "finephrase.py"
 
 
@@ -183,9 +184,16 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With FINEMILL_NO_SKIPS (`make test-all`) a skip is a failure, so that nothing is missing without a word."""
+    """With FINEMILL_NO_SKIPS (`make test-all`) a skip is a failure, so that nothing is missing without a word.
+
+    What is skipped is written down, for `make test-skipped`.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if reporter is None:  # a worker of pytest-xdist
+        return
+    skipped = reporter.stats.get("skipped", [])
+    SKIPPED.parent.mkdir(exist_ok=True)
+    SKIPPED.write_text("".join(f"{report.nodeid}\n" for report in skipped))
     if os.environ.get("FINEMILL_NO_SKIPS") and skipped and exitstatus == 0:
         reporter.write_line(f"{len(skipped)} skipped test(s), and FINEMILL_NO_SKIPS is set", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
