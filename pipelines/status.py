@@ -22,7 +22,7 @@ from blocks.execute.options import one_line_errors
 from blocks.execute.status import Watch, show_status
 from blocks.report.serve import Live, serve
 from blocks.report.write import SAMPLES
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
@@ -46,6 +46,8 @@ def status(
     """Say how a run on a cluster gets on: jobs, rates, what is left, alarms."""
     with one_line_errors(console):
         folder = RunFolder.at(run, state)
+        if live and (watch or verb != "show"):
+            raise RunError("--serve shows a run: leave out the rest")
         if live:
             with suppress(KeyboardInterrupt):
                 serve(Live(folder, every, SAMPLES), port, lambda url: console.print(f"{url} (Ctrl+C ends it)"))

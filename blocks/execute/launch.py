@@ -294,7 +294,7 @@ def launch(
         if not folder.shared:
             recover(folder)
         if run.cluster is None:
-            log_launch(folder, len(visible_gpus()))
+            log_launch(folder, len(visible_gpus()), in_job)
         if in_job:
             alone.enter_context(_job(run))
         yield run

@@ -41,9 +41,9 @@ class Pair:
     outcome: str
 
     @property
-    def source(self) -> str:
-        """The document."""
-        return self.first.source or ""
+    def source(self) -> str | None:
+        """The document, where one of the runs has it."""
+        return self.second.source if self.first.source is None else self.first.source
 
 
 @dataclass
@@ -180,6 +180,7 @@ def choose_pairs(first: Gathered, second: Gathered, most: int, seed: int = 0) ->
     pairs.sort(key=lambda pair: (order.index(pair.outcome) in (0, 3), lot(pair.first.id)))
     pairs = sorted(pairs[:most], key=lambda pair: (order.index(pair.outcome), pair.first.format))
     add_sources(first, [pair.first for pair in pairs])
+    add_sources(second, [pair.second for pair in pairs if pair.first.source is None])
     return pairs
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Gathered:
     Attributes:
         places: names of the committed chunks that hold rows, by the place in the input that they were made from. The
             same input has the same places in every run with chunks of this size.
+        reasons: for each format and reason of what was not kept, a place where that is.
+        missing: files that were not in their place when samples were read.
 
     Raises:
         RunError: there is no run.
@@ -64,23 +66,30 @@ class Gathered:
         self.record: RunRecord = record
         self.timeline = Timeline()
         self.places: dict[str, list[str]] = {}
+        self.reasons: dict[tuple[str, str], str] = {}
+        self.missing = 0
         self._totals = Totals(folder)
         self._known: set[str] = set()
 
     def look(self) -> dict[str, Any]:
         """Read what is new; everything but the samples."""
         self.record = load_run(self.folder) or self.record
-        units = load_plan(self.folder.state / "plan.jsonl")
+        commits = load_commits(self.folder, self._known)
+        new = list(islice(commits, 1))
+        units = load_plan(self.folder.state / "plan.jsonl")  # which only grows, before what is made of it
         size = self.record.fingerprint.get("chunk_size") or 1
-        for commit in load_commits(self.folder, self._known):
+        for commit in chain(new, commits):
             self._known.add(commit.chunk)
             self._totals.add(commit)
             self.timeline.add(commit)
             if any(file.rows for file in commit.files):
                 unit = units[commit.unit]
-                place = f"{unit.file.url}:{unit.start + commit.k * size}"
+                place = f"{unit.file.name}:{unit.start + commit.k * size}"
                 self.places.setdefault(place, []).append(commit.chunk)
+                for reason in _reasons(commit):
+                    self.reasons.setdefault(reason, place)
         record, folder = self.record, self.folder
+        launches = [launch["at"] for launch in launches_of(folder)]
         summary = self._totals.summary(record, units)
         return {
             "name": folder.output,
@@ -90,8 +99,10 @@ class Gathered:
             "samples": sample_flow(summary["samples"]),
             "checks": [check_bars(name, found) for name, found in summary["checks"].items()],
             "lengths": {name: length_bars(found) for name, found in summary["diversity"].items()},
-            "drawing": self.timeline.drawing([launch["at"] for launch in launches_of(folder)]),
-            "lanes": self.timeline.lanes(),
+            "drawing": self.timeline.drawing(launches),
+            "lanes": self.timeline.lanes(launches),
+            "launches": len(launches),
+            "places": len(self.places),
             "jobs": jobs_of(folder),
             "gpu_hours": gpu_hours(folder, record.config, self.timeline),
             "prompts": _prompts(record),
@@ -100,9 +111,22 @@ class Gathered:
             "pins": _yaml(record.pins),
         }
 
-    def commits(self, places: Iterable[str]) -> list[Commit]:
-        """The commit records of some places."""
-        return [load_commit(commit_path(self.folder, name)) for place in places for name in self.places[place]]
+    def commits(self, place: str) -> list[tuple[Commit, bool]]:
+        """The commit records of a place, each with whether what failed in it has been tried again since."""
+        commits = [load_commit(commit_path(self.folder, name)) for name in self.places[place]]
+        passes = [self.folder.pass_of(name) for name in self.places[place]]
+        newest = {self.record.root(number): number for number in sorted(passes)}
+        return [
+            (commit, number < newest[self.record.root(number)]) for commit, number in zip(commits, passes, strict=True)
+        ]
+
+
+def _reasons(commit: Commit) -> Iterator[tuple[str, str]]:
+    """Format and reason of all that a chunk refused; of documents, `documents`."""
+    for kind in ("rejected", "failed"):
+        yield from (("documents", reason) for reason in commit.tally["documents"][kind])
+        for name, reasons in commit.tally["samples"][kind].items():
+            yield from ((name, reason) for reason in reasons)
 
 
 def document_flow(documents: Mapping[str, Any]) -> list[Bar]:

@@ -13,10 +13,17 @@ COPIED_WORDS = 8
 SHOWN = 6000
 """Characters of a text that are shown."""
 
+COMPARED = 400_000
+"""Characters of the other text in which they are looked for."""
+
 _WORD = re.compile(r"\S+")
 _NUMBER = re.compile(r"(?<![\w.])\d(?:[\d,.]*\d)?(?!\w)")
 _LIST_NUMBER = re.compile(r"^[ \t#*>_-]*(?:Step )?(\d{1,3})(?=[.):])", re.MULTILINE)
-_HIDDEN = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# Controls, formats (bidirectional ones among them), separators of lines, fillers, tags: what is not seen, and repeated.
+_HIDDEN = re.compile(
+    r"([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff])\1*"
+)
 
 
 def highlight(text: str, other: str, is_output: bool) -> Markup:
@@ -29,12 +36,11 @@ def highlight(text: str, other: str, is_output: bool) -> Markup:
     """
     text, cut = text[:SHOWN], len(text) - SHOWN
     words = list(_WORD.finditer(text))
-    keys = [_key(word[0]) for word in words]
-    theirs = [_key(word) for word in other[: 4 * SHOWN].split()]
-    grams = {tuple(theirs[at : at + COPIED_WORDS]) for at in range(len(theirs) - COPIED_WORDS + 1)}
+    ours = _grams([_key(word[0]) for word in words])
+    there = set(ours).intersection(_grams([_key(word) for word in other[:COMPARED].split()]))
     copied = [False] * len(words)
-    for at in range(len(words) - COPIED_WORDS + 1):
-        if tuple(keys[at : at + COPIED_WORDS]) in grams:
+    for at, gram in enumerate(ours):
+        if gram in there:
             copied[at : at + COPIED_WORDS] = [True] * COPIED_WORDS
     numbers = {number.replace(",", "") for number in _NUMBER.findall(other)}
     listed = {found.start(1) for found in _LIST_NUMBER.finditer(text)}
@@ -56,12 +62,12 @@ def highlight(text: str, other: str, is_output: bool) -> Markup:
 
 def visible(text: str) -> Markup:
     """Text with characters that would not be seen, or would turn what follows around, by their names."""
-    text = text.encode("utf-8", "replace").decode()
+    text = text.encode("utf-8", "replace").decode().replace("\r\n", "\n")
     made, at = Markup(""), 0
     for found in _HIDDEN.finditer(text):
-        if found[0] in "\t\n":
-            continue
-        name = unicodedata.name(found[0], f"U+{ord(found[0]):04X}")
+        name = unicodedata.name(found[1], f"U+{ord(found[1]):04X}")
+        if len(found[0]) > 1:
+            name = f"{len(found[0])} × {name}"
         made += escape(text[at : found.start()]) + Markup('<span class="hidden">{}</span>').format(name)
         at = found.end()
     return made + escape(text[at:])
@@ -77,6 +83,10 @@ def _numbers(text: str, known: set[str], is_output: bool, listed: set[int]) -> M
         made += Markup('<span class="{}">{}</span>').format("number" if there else "new number", number[0])
         at = number.end()
     return made + visible(text[at:])
+
+
+def _grams(words: list[str]) -> list[tuple[str, ...]]:
+    return list(zip(*(words[start:] for start in range(COPIED_WORDS)), strict=False))
 
 
 def _key(word: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -111,7 +111,7 @@ def choose_places(run: Gathered, among: Iterable[str], seed: int) -> list[str]:
     rows = 0
     for place in heapq.nsmallest(PLACES, among, key=lots(seed)):
         chosen.append(place)
-        rows += sum(file.rows for commit in run.commits([place]) for file in commit.files)
+        rows += sum(file.rows for commit, _ in run.commits(place) for file in commit.files)
         if rows >= ROWS:
             break
     return chosen
@@ -151,13 +151,16 @@ def choose_samples(run: Gathered, most: int, seed: int = 0) -> list[Shown]:
         most: at most so many.
         seed: of the choice.
     """
+    run.missing = 0
     lot = lots(seed)
     best: dict[tuple[str, str], _Best] = {}
 
     def offer(shown: Shown, why: str, most: int, order: float = 0.0) -> None:
         best.setdefault((shown.format, why), _Best(most)).offer(order, lot(f"{shown.kind}\0{shown.id}"), shown)
 
+    seen: set[tuple[str, str]] = set()
     for shown in rows_at(run, choose_places(run, run.places, seed)):
+        seen.add((shown.format, shown.reason))
         if shown.kind != "written":
             offer(shown, shown.reason, REFUSED)
             continue
@@ -171,6 +174,10 @@ def choose_samples(run: Gathered, most: int, seed: int = 0) -> list[Shown]:
             if check["value"] is not None:
                 offer(shown, f"least {check['check']}", EXTREME, check["value"])
                 offer(shown, f"most {check['check']}", EXTREME, -check["value"])
+    elsewhere = {reason: place for reason, place in run.reasons.items() if reason not in seen}
+    for shown in rows_at(run, sorted(set(elsewhere.values()))[:PLACES]):
+        if shown.kind != "written" and (shown.format, shown.reason) in elsewhere:
+            offer(shown, shown.reason, REFUSED)
     chosen: dict[int, Shown] = {}
     for (format, why), found in sorted(best.items()):
         kind, _, of = why.partition(" ")
@@ -186,15 +193,24 @@ def choose_samples(run: Gathered, most: int, seed: int = 0) -> list[Shown]:
     return sorted(kept, key=lambda shown: (order[shown.kind], shown.format, shown.id))
 
 
-def rows_at(run: Gathered, places: Sequence[str]) -> Iterator[Shown]:
-    """All that was made of some places, one by one."""
-    for commit in run.commits(places):
-        for file in commit.files:
-            with suppress(RunError):  # a worker is about to move it
-                [written] = list_files(f"{run.folder.output}/{file.path}")
+def rows_at(run: Gathered, places: Iterable[str]) -> Iterator[Shown]:
+    """All that was made of some places, one by one; without what failed and has been tried again.
+
+    Files that are not in their place are counted in `run.missing`.
+    """
+    for place in places:
+        for commit, tried_again in run.commits(place):
+            for file in commit.files:
+                try:
+                    [written] = list_files(f"{run.folder.output}/{file.path}")
+                except RunError:  # a worker is about to move it, or was killed before
+                    run.missing += 1
+                    continue
                 kept = file.path.startswith("shards/")
                 for row in rows_of(written):
-                    yield Shown(row, "written" if kept else row["kind"], commit)
+                    kind = "written" if kept else row["kind"]
+                    if not (tried_again and kind == "failed"):
+                        yield Shown(row, kind, commit)
 
 
 def add_sources(run: Gathered, chosen: Iterable[Shown]) -> None:

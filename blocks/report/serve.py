@@ -6,6 +6,7 @@ this machine is refused by its `Host`.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from datatrove.utils.logging import logger
+from markupsafe import Markup
 
 from blocks.report.gather import Gathered
 from blocks.report.page import render_run
@@ -46,16 +48,23 @@ class Live:
         with self._lock:
             if time.monotonic() - self._made >= self.every:
                 told = self.run.look()
-                page = render_run(told, self._samples(), refresh=self.every)
+                shown = self._samples()
+                page = render_run(told, shown, refresh=self.every, missing=self.run.missing)
                 self._page, self._made = page.encode(), time.monotonic()
             return self._page
 
     def _samples(self) -> list[Shown]:
         # Their documents may have to be read from far away, so as long as the places are the same, so are they.
         places = {place: tuple(self.run.places[place]) for place in choose_places(self.run, self.run.places, 0)}
-        if self._chosen[0] != places:
+        if self._chosen[0] != places or self.run.missing:
             self._chosen = (places, choose_samples(self.run, self.samples))
         return self._chosen[1]
+
+
+def _sorry(error: Exception, every: float) -> bytes:
+    """A page that says why there is none, and asks again."""
+    told = Markup('<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="{}"><title>{}</title><p>{}')
+    return told.format(math.ceil(every), "no report", f"{type(error).__name__}: {error}").encode(errors="replace")
 
 
 def serve(live: Live, port: int, ready: Callable[[str], None]) -> None:
@@ -85,9 +94,10 @@ def serve(live: Live, port: int, ready: Callable[[str], None]) -> None:
                 page = live.page()
             except Exception as error:  # the page shall come back when the disk does
                 logger.warning(f"no page: {type(error).__name__}: {error}")
-                self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, str(error)[:200].replace("\n", " "))
-                return
-            self.send_response(HTTPStatus.OK)
+                status, page = HTTPStatus.SERVICE_UNAVAILABLE, _sorry(error, live.every)
+            else:
+                status = HTTPStatus.OK
+            self.send_response(status)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(page)))
             self.send_header("Cache-Control", "no-store")

@@ -34,21 +34,24 @@ class Lane:
 
     Args:
         worker: host and process.
+        began: when it was launched, as far as that is known, else its first commit.
         documents: that it read.
         times: of its commits, seconds since the epoch.
         tokens: completion tokens of each commit.
     """
 
     worker: str
+    began: float
     documents: int = 0
     times: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
 
     @property
     def rate(self) -> float | None:
-        """Completion tokens per second since its first commit; None for a single one."""
-        seconds = self.times[-1] - self.times[0]
-        return sum(self.tokens[1:]) / seconds if seconds else None
+        """Completion tokens per second since it began; None where that is not known of a single commit."""
+        seconds = self.times[-1] - self.began
+        # What the first commit holds was made before it.
+        return sum(self.tokens[self.began == self.times[0] :]) / seconds if seconds else None
 
     @property
     def longest_pause(self) -> float:
@@ -81,26 +84,28 @@ class Timeline:
         tokens = commit.tally["numbers"].get("completion_tokens", 0)
         self._commits.append((commit.at, commit.worker, commit.tally["documents"]["read"], tokens))
 
-    def lanes(self) -> list[Lane]:
+    def lanes(self, launches: Sequence[float]) -> list[Lane]:
         """The workers, by their first commit."""
         lanes: dict[str, Lane] = {}
         for at, worker, documents, tokens in sorted(self._commits):
-            lane = lanes.setdefault(worker, Lane(worker))
+            if worker not in lanes:
+                lanes[worker] = Lane(worker, max((launch for launch in launches if launch < at), default=at))
+            lane = lanes[worker]
             lane.documents += documents
             lane.times.append(at)
             lane.tokens.append(tokens)
         return list(lanes.values())
 
     def drawing(self, launches: Sequence[float]) -> dict[str, Any] | None:
-        """What is drawn, with times from 0 to 1; None where there is nothing to see: fewer than two commits, no time.
+        """What is drawn, with times from 0 to 1; None where no time has passed.
 
         Returns:
             `from`, `to` (UTC), `tokens`; `rates`: for each of `STEPS` parts completion tokens per second, as a share of
             the highest (`peak`); `lanes`: of at most `LANES` workers the name, `first`, `last`, its commits (`ticks`)
-            and `stalls`; `stalls`: how many there are in all; `launches`: after the first.
+            and `stalls`; `stalls`: how many there are in all; `launches`: those after the first that can be drawn.
         """
-        lanes = self.lanes()
-        first = min((lane.times[0] for lane in lanes), default=0.0)
+        lanes = self.lanes(launches)
+        first = min((lane.began for lane in lanes), default=0.0)
         width = max((lane.times[-1] for lane in lanes), default=0.0) - first
         if not width:
             return None
@@ -108,8 +113,9 @@ class Timeline:
         edges = np.linspace(first, first + width, STEPS + 1)
         for lane in lanes:
             # What a commit holds was made since the one before, evenly as far as anyone knows.
-            made = np.interp(edges, lane.times, np.cumsum([0, *lane.tokens[1:]]))
-            sums += np.diff(made)
+            tokens = lane.tokens if lane.began < lane.times[0] else lane.tokens[1:]
+            times = [lane.began, *lane.times][-len(tokens) - 1 :]
+            sums += np.diff(np.interp(edges, times, np.cumsum([0, *tokens])))
         rates = sums / (width / STEPS)
 
         def place(at: float) -> float:
@@ -118,7 +124,7 @@ class Timeline:
         drawn = [
             {
                 "worker": lane.worker,
-                "first": place(lane.times[0]),
+                "first": place(lane.began),
                 "last": place(lane.times[-1]),
                 "ticks": sorted({round(place(at), 3) for at in lane.times}),
                 "stalls": [(place(since), place(until)) for since, until in lane.stalls(launches)],
@@ -177,12 +183,13 @@ def gpu_hours(folder: RunFolder, config: Mapping[str, Any], timeline: Timeline) 
     """Hours that GPUs were held for the run; None where it had none of its own.
 
     Of the jobs of a cluster from their start to their last report, of a launch on one machine to its last commit, each
-    with all GPUs of the machine, since nobody else could use them.
+    with all GPUs of the machine, since nobody else could use them. Whether the models were its own is taken from the
+    first launch.
     """
     if config.get("endpoint") or not ("server" in config or "encoder" in config):
         return None
     seconds = sum(job["gpu_seconds"] for job in jobs_of(folder))
-    launches = [] if seconds else launches_of(folder)
+    launches = [launch for launch in launches_of(folder) if not launch.get("job")]
     for launch, following in zip_longest(launches, launches[1:]):
         last = timeline.last_in(launch["at"], following["at"] if following else math.inf)
         seconds += launch.get("gpus", 0) * (last - launch["at"] if last else 0.0)

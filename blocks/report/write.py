@@ -38,7 +38,8 @@ def write_report(
         OSError: the file cannot be written.
     """
     run = Gathered(folder)
-    save(render_run(run.look(), choose_samples(run, samples, seed), gpu_price), file, console)
+    told, shown = run.look(), choose_samples(run, samples, seed)
+    save(render_run(told, shown, gpu_price, missing=run.missing), file, console)
 
 
 def save(page: str, file: Path, console: Console) -> None:

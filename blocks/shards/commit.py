@@ -171,8 +171,14 @@ def finished_units(folder: RunFolder) -> set[int]:
     return {numbers[0] for numbers in parsed if numbers is not None}
 
 
-def pending_units(folder: RunFolder, units: Iterable[Unit]) -> Iterator[tuple[Unit, set[int]]]:
-    """Units that this pass has not finished, each with the numbers of its committed chunks."""
+def pending_units(folder: RunFolder, units: Iterable[Unit], mark: bool = True) -> Iterator[tuple[Unit, set[int]]]:
+    """Units that this pass has not finished, each with the numbers of its committed chunks.
+
+    Args:
+        folder: the run as the pass sees it.
+        units: of the plan.
+        mark: whether a unit that turns out to be finished is marked as such; without, nothing is written.
+    """
     with ThreadPoolExecutor(2) as pool:  # two listings, in the time of one
         finding = pool.submit(finished_units, folder)
         committed, finished = committed_chunks(folder), finding.result()
@@ -183,7 +189,8 @@ def pending_units(folder: RunFolder, units: Iterable[Unit]) -> Iterator[tuple[Un
         # Its worker may have died between committing the last chunk and saying so.
         whole = bool(done) and done == set(range(len(done)))
         if whole and load_commit(commit_path(folder, folder.chunk_name(unit.number, max(done)))).last:
-            mark_finished(folder, unit.number)
+            if mark:
+                mark_finished(folder, unit.number)
             continue
         yield unit, done
 

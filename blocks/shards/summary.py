@@ -47,10 +47,10 @@ def check_complete(output: str) -> None:
         raise RunError(f"the run {output} is not finished: start it again first")
 
 
-def log_launch(folder: RunFolder, gpus: int = 0) -> None:
-    """Note that a launch begins now, on a machine with so many GPUs."""
+def log_launch(folder: RunFolder, gpus: int = 0, is_job: bool = False) -> None:
+    """Note that a launch begins now, on a machine with so many GPUs, perhaps as a job of a cluster."""
     with (folder.state / "launches.jsonl").open("ab") as file:
-        file.write(orjson.dumps({"at": time.time(), "gpus": gpus}) + b"\n")
+        file.write(orjson.dumps({"at": time.time(), "gpus": gpus, "job": is_job}) + b"\n")
 
 
 def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Totals:
         tokens = total.numbers["completion_tokens"]
         passes = (record.seen_by(self.folder, number) for number in range(len(record.passes)))
         summary: dict[str, Any] = {
-            "complete": not any(any(pending_units(one, units)) for one in passes),
+            "complete": not any(any(pending_units(one, units, mark=False)) for one in passes),
             "read": documents["read"],
             "done": documents["done"],
             "written": samples["written"],

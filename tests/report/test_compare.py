@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from tests.conftest import endpoint, finephrase, samples, summary
+from tests.conftest import endpoint, finephrase, mock_servers, samples, summary
 from tests.report.conftest import barriers, number, report
 from tests.report.test_report import corpus
 
 
-@pytest.fixture
-def runs(tmp_path, start_mock):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
     """The same documents with two wordings of a prompt; the second run rejects tables that the first one keeps."""
-    server = start_mock()
+    tmp_path = tmp_path_factory.mktemp("runs")
     source = corpus(tmp_path)
     other = tmp_path / "table.md"
     other.write_text("---\nverify:\n  table: {min_rows: 3}\n---\nWrite a longer table.\n\n[[DOCUMENT]]\n")
-    always = ["--input", source, *endpoint(server)[:-2], "--chunk-size", 7]
     folders = tmp_path / "first", tmp_path / "second"
     prompts = (["--formats", "table"], ["--formats", "none", "--prompt", other])
-    for folder, asked in zip(folders, prompts, strict=True):
-        done = finephrase("--output", folder, *always, *asked)
-        assert done.returncode == 0, done.stdout
+    with mock_servers(tmp_path) as start:
+        always = ["--input", source, *endpoint(start())[:-2], "--chunk-size", 7]
+        for folder, asked in zip(folders, prompts, strict=True):
+            done = finephrase("--output", folder, *always, *asked)
+            assert done.returncode == 0, done.stdout
     return folders
 
 
@@ -36,14 +39,12 @@ def test_figures_and_the_same_documents(runs, opened, tmp_path):
     written = figures["The runs"]["samples written"]
     assert [number(text) for text in written[:2]] == [len(samples(run)) for run in runs]
     assert number(written[2]) == len(samples(runs[1])) - len(samples(runs[0]))
-    shares = figures["table"]["written"]
-    assert shares[:2] == [
-        f"{one['written'].get('table', 0) / one['samples']['requested']['table']:.1%}" for one in told
-    ]
+    requested = [one["samples"]["requested"]["table"] for one in told]
+    shares = [one["written"].get("table", 0) / count for one, count in zip(told, requested, strict=True)]
+    assert figures["table"]["written"][:2] == [f"{share:.1%}" for share in shares]
     for at in (0, 1):
         for reason, count in told[at]["samples"]["rejected"]["table"].items():
-            share = count / told[at]["samples"]["requested"]["table"]
-            assert figures["table"][f"rejected: {reason}"][at] == f"{share:.1%}"
+            assert figures["table"][f"rejected: {reason}"][at] == f"{count / requested[at]:.1%}"
     text = page.locator("main").inner_text()
     assert "format table" in text, "that the prompts differ"
     pairs = page.locator("article")
@@ -80,6 +81,16 @@ def test_a_run_beside_itself_differs_in_nothing(runs, opened, tmp_path):
         assert first == second
     differences = page.locator(".figures tr td:last-child").all_inner_texts()
     assert {number(one.removesuffix(" points")) for one in differences if one not in ("", "-")} <= {0}
+
+
+def test_without_the_documents_nothing_is_said_of_them(runs, opened, tmp_path):
+    for run in runs:
+        shutil.copytree(run, tmp_path / run.name)
+        record = tmp_path / run.name / "state" / "plan.jsonl"
+        record.write_text(record.read_text().replace("in.jsonl", "gone.jsonl"))
+    page = opened(report(tmp_path / "first", tmp_path / "second", output=tmp_path / "c.html"))
+    assert page.locator("article").count() > 10 and page.locator("article .new").count() == 0
+    assert "not at hand" in page.locator("main").text_content()
 
 
 @pytest.mark.parametrize("width", [390, 1440])

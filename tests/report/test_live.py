@@ -69,10 +69,28 @@ def test_the_page_follows_a_run(tmp_path, start_mock, served, opened):
     assert not page.is_checked("#live")
 
 
+def test_it_comes_back_when_the_disk_does(tmp_path, start_mock, served):
+    source = write_jsonl(tmp_path / "in.jsonl", documents(9))
+    run = tmp_path / "日本"
+    assert finephrase("--input", source, "--output", run, "--formats", "faq", *endpoint(start_mock())).returncode == 0
+    url = served(run)
+    (run / "state" / "commits").rename(tmp_path / "away")
+    status, text = ask(url)
+    assert status == 503 and 'http-equiv="refresh"' in text and "日本" in text
+    (tmp_path / "away").rename(run / "state" / "commits")
+    (run / "shards").rename(tmp_path / "away")
+    assert "not in their place" in ask(url)[1]
+    (tmp_path / "away").rename(run / "shards")
+    time.sleep(1.1)
+    assert "not in their place" not in ask(url)[1] and ask(url)[1].count('data-kind="written"') == 6
+
+
 def test_it_only_reads_and_only_for_this_machine(tmp_path, start_mock, served):
     source = write_jsonl(tmp_path / "in.jsonl", documents(9))
     run = tmp_path / "run"
     assert finephrase("--input", source, "--output", run, "--formats", "faq", *endpoint(start_mock())).returncode == 0
+    for marked in (run / "state" / "finished").iterdir():
+        marked.unlink()  # as when it was killed at its end
     before = contents(run)
     url = served(run)
     port = url.rstrip("/").rpartition(":")[2]
@@ -83,6 +101,9 @@ def test_it_only_reads_and_only_for_this_machine(tmp_path, start_mock, served):
     assert ask(url, path="/state/run")[0] == 404 and ask(url, path="/../run.yaml")[0] == 404
     assert ask(url, "POST")[0] == 501 == ask(url, "DELETE")[0]
     assert contents(run) == before
+    stopping = [sys.executable, str(ROOT / "pipelines" / "status.py"), str(run), "stop", "--serve"]
+    refused = subprocess.run(stopping, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and "leave out the rest" in refused.stdout
     listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True)
     if listening.returncode == 0:
         [line] = [line for line in listening.stdout.splitlines() if f":{port} " in line]

@@ -149,15 +149,18 @@ def test_the_threshold_stands_where_samples_begin_to_fail():
 
 
 def test_pauses_rates_and_gpu_hours(run, tmp_path):
-    lane = Lane("w", 10, [1000.0 + at for at in (0, 10, 20, 30, 330, 340, 700)], [9, 1, 1, 1, 1, 1, 2])
+    times = [1000.0 + at for at in (0, 10, 20, 30, 330, 340, 700)]
+    lane = Lane("w", 1000.0, 10, times, [9, 1, 1, 1, 1, 1, 2])
     assert lane.stalls([]) == [(1030.0, 1330.0), (1340.0, 1700.0)]
     assert lane.stalls([1400.0]) == [(1030.0, 1330.0)], "nobody stalls who is started again"
     assert lane.rate == 7 / 700 and lane.longest_pause == 360
+    assert Lane("w", 990.0, 10, times, lane.tokens).rate == 16 / 710, "it is known since when it made the first ones"
     shutil.copytree(run, tmp_path / "run")
     folder = RunFolder.at(str(tmp_path / "run"))
     gathered = Gathered(folder)
     told = gathered.look()
     assert told["gpu_hours"] is None, "an endpoint is not ours"
+    assert told["drawing"]["peak"] > 0 and told["launches"] == 1
     launch = orjson.loads((folder.state / "launches.jsonl").read_bytes())
     (folder.state / "launches.jsonl").write_bytes(orjson.dumps({**launch, "gpus": 4}) + b"\n")
     last = max(commit.at for commit in load_commits(folder))
@@ -168,6 +171,7 @@ def test_pauses_rates_and_gpu_hours(run, tmp_path):
     job.end("done")
     [found] = jobs_of(folder)
     assert (found["job"], found["gpus"], found["restarts"], found["ended"]) == ("0001/0", 8, 0, "done")
+    (folder.state / "launches.jsonl").write_bytes(orjson.dumps({**launch, "gpus": 4, "job": True}) + b"\n")
     hours = gpu_hours(folder, {"server": "vllm"}, gathered.timeline)
     assert hours == pytest.approx(8 * found["seconds"] / 3600) and hours > 0
 
@@ -184,6 +188,42 @@ def test_nothing_in_it_acts(server, opened, tmp_path):
     assert "document.title = 'acted'" in text and "{{ 7 * 7 }}" in text and "RIGHT-TO-LEFT OVERRIDE" in text
     assert "\u202e" not in text and re.search(r"… [\d,]+ more characters", text)
     assert page.evaluate("[...document.querySelectorAll('article')].length") == len(HOSTILE)
+
+
+def test_however_long_it_gets_it_can_be_mailed(server, tmp_path):
+    texts = ["a" + "\u200b\u200d" * 2900, "1 " * 2900]
+    rows = [{"id": f"{n} " + "\u2066" * 400, "text": texts[n % 5 == 0] + " MOCK-SAY-echo"} for n in range(90)]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    asked = ["--input", source, "--output", tmp_path / "run", "--formats", "faq,table,math,tutorial"]
+    assert finephrase(*asked, *endpoint(server)).returncode == 0
+    written = report(tmp_path / "run", output=tmp_path / "r.html")
+    assert written.stat().st_size < 5_000_000
+    assert re.search(r"[1-9]\d* more are too long for this page", written.read_text())
+
+
+def test_what_was_tried_again_is_shown_as_it_ended(start_mock, opened, tmp_path):
+    mended = tmp_path / "mended"
+    server = start_mock("--mended", str(mended))
+    rows = [{"id": f"d{n}", "text": f"Text {n}. {'MOCK-BROKEN-ALL' if n % 2 else ''}"} for n in range(8)]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    asked = ["--input", source, "--formats", "faq", *endpoint(server), "--max-failure-rate", 1, "--output"]
+    assert finephrase(*asked, tmp_path / "run").returncode == 0
+    mended.touch()
+    assert finephrase(*asked, tmp_path / "run", "--retry-failed").returncode == 0
+    assert finephrase(*asked, tmp_path / "clean").returncode == 0
+    page = opened(report(tmp_path / "run", output=tmp_path / "r.html"))
+    assert page.locator("#failed").inner_text() == "0" and page.locator("[data-kind=failed]").count() == 0
+    assert page.locator("article").count() == 6
+    page = opened(report(tmp_path / "run", tmp_path / "clean", output=tmp_path / "c.html"))
+    assert [one.get_attribute("data-why") for one in page.locator("article").all()] == ["kept by both"] * 8
+
+
+def test_files_that_are_not_in_their_place_are_told(run, opened, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "shards").rename(tmp_path / "elsewhere")
+    page = opened(report(tmp_path / "run", output=tmp_path / "r.html"))
+    assert "not in their place" in page.locator("main").inner_text()
+    assert page.locator("[data-kind=written]").count() == 0 < page.locator("[data-kind=rejected]").count()
 
 
 def test_filters_search_and_keys(file, opened):
@@ -242,6 +282,10 @@ def test_copied_stretches_and_numbers_are_marked():
     listed = str(highlight("1. One of 12.\n**2.** Step 3: 7 more.\nStep 4: none.", source, True))
     assert [listed.count(f">{number}</span>") for number in (1, 2, 3, 4, 7, 12)] == [0, 0, 1, 0, 1, 1]
     assert '<span class="new number">13</span>' in shown and '<span class="number">12</span>' in shown
+    assert str(visible("\u061c\u2028\u00ad\u3164\U000e0041")).count('class="hidden"') == 5
+    assert str(visible("a\r\nb" + "\u200b" * 9)) == 'a\nb<span class="hidden">9 × ZERO WIDTH SPACE</span>'
+    far = "before it " * 9000 + source
+    assert str(highlight(said, far, True)).startswith("<mark>The bridge"), "however far behind it stands"
     assert str(visible("a<b\u202ec\x00")) == (
         'a&lt;b<span class="hidden">RIGHT-TO-LEFT OVERRIDE</span>c<span class="hidden">U+0000</span>'
     )
