@@ -343,6 +343,7 @@ def test_a_job_that_is_stopped_goes_on(trained, slurm, tmp_path):
     slurm.run("scancel", "--signal=USR1", "--batch", job)
     slurm.wait(lambda: "PENDING" in "".join(slurm.queue(job)), "job in the queue again")
     assert not (tmp_path / "run" / "model").exists()
+    time.sleep(3)  # slurmd refuses a job that was killed in the same second
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     slurm.wait(lambda: (tmp_path / "run" / "training.json").exists(), f"student: {log.read_text()}", 180)
     slurm.wait(lambda: not slurm.queue(job), "end of the job")
