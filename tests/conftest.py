@@ -138,7 +138,7 @@ def finephrase(*arguments: object, cwd: Path | None = None, **options: Any) -> s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=300,
         **options,
     )
 
