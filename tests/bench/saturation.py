@@ -22,8 +22,12 @@ CLIENT = ("--in-flight", SLOTS, "--chunk-size", 2000, "--close-seconds", 3, "--t
 
 
 def occupancy(history: list[tuple[float, int]]) -> float:
-    """Mean share of busy slots from the first time that all are busy to the last time that one is taken."""
-    first = next(i for i, (_, busy) in enumerate(history) if busy == SLOTS)
+    """Mean share of busy slots from the first time that most are busy to the last time that one is taken.
+
+    Most are all of them, unless the machine is too busy for that.
+    """
+    most = max(busy for _, busy in history)
+    first = next(i for i, (_, busy) in enumerate(history) if busy == most)
     last = max(i for i in range(1, len(history)) if history[i][1] > history[i - 1][1])
     used = sum(history[i][1] * (history[i + 1][0] - history[i][0]) for i in range(first, last))
     return used / (SLOTS * (history[last][0] - history[first][0]))
