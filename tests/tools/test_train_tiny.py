@@ -417,6 +417,7 @@ def test_card_tells_of_pairs_queries_and_the_earlier_run(tmp_path):
         "mixture": {"faq": 100},
         "prompts": {name: digest for name, digest in hashes.items() if name != "templatize"},
     }
+    earlier |= {"earlier": {**earlier, "steps": 2041, "tokens": 20_000_000, "mixture": {"math": 100}}}
     queries = {"queries": 3662, "queries_set_aside": 395, "query_files": ["queries.jsonl"]}
     told = TRAINED | {"prompts": hashes, "earlier": earlier} | queries
     (tmp_path / card.TRAINING).write_bytes(orjson.dumps(told))
@@ -434,8 +435,8 @@ def test_card_tells_of_pairs_queries_and_the_earlier_run(tmp_path):
     card.write_card(tmp_path)
     written = (tmp_path / "README.md").read_text()
     for said in (
-        "5,041 steps",
-        "without the prompts templatize.",
+        "teachers of its time: up to step 2,041 (20.0 million tokens) with seed 0 and the mixture math 100 %; up to",
+        "up to step 5,041 (40.0 million tokens) with seed 0 and the mixture faq 100 %, without the prompts templatize.",
         "3,662 real ones",
         "93.1%",
         "84.5%",

@@ -102,10 +102,11 @@ _QUERIES = """\
 _AGAIN = "`{retrain}` does it again."
 
 _CONTINUED = """\
-The first {steps:,} steps ({tokens:.1f} million
-  tokens) are those of the model that was bundled before, down to the end of its decay: with seed {seed} and the mixture
-  {mixture}, without the prompts {new}. `{retrain}` trains all of it from the beginning instead, which gives other
-  weights."""
+It goes on from the models that were
+  bundled before, each trained down to the end of its decay, with the teachers of its time: {stages}. `{retrain}`
+  trains all of it from the beginning instead, which gives other weights."""
+
+_STAGE = "up to step {steps:,} ({tokens:.1f} million tokens) with seed {seed} and the mixture {mixture}{without}"
 
 
 def changed_prompts(folder: Path) -> list[str]:
@@ -161,18 +162,22 @@ def _queries(training: dict[str, Any]) -> str:
 
 
 def _again(training: dict[str, Any]) -> str:
-    earlier = training.get("earlier")
-    if not earlier:
-        return _AGAIN.format(retrain=RETRAIN)
-    new = (name for name, digest in training["prompts"].items() if earlier["prompts"].get(name) != digest)
-    return _CONTINUED.format(
-        steps=earlier["steps"],
-        tokens=earlier["tokens"] / 1e6,
-        seed=earlier["seed"],
-        mixture=_mixture(earlier["mixture"]),
-        new=", ".join(new),
-        retrain=RETRAIN,
-    )
+    stages: list[str] = []
+    later, earlier = training, training.get("earlier")
+    while earlier:
+        new = [name for name, digest in later["prompts"].items() if earlier["prompts"].get(name) != digest]
+        stages.insert(
+            0,
+            _STAGE.format(
+                steps=earlier["steps"],
+                tokens=earlier["tokens"] / 1e6,
+                seed=earlier["seed"],
+                mixture=_mixture(earlier["mixture"]),
+                without=f", without the prompts {', '.join(new)}" if new else "",
+            ),
+        )
+        later, earlier = earlier, earlier.get("earlier")
+    return _CONTINUED.format(stages="; ".join(stages), retrain=RETRAIN) if stages else _AGAIN.format(retrain=RETRAIN)
 
 
 def _instruct(evaluation: dict[str, Any]) -> str:
