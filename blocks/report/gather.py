@@ -75,10 +75,11 @@ class Gathered:
         """Read what is new; everything but the samples."""
         self.record = load_run(self.folder) or self.record
         commits = load_commits(self.folder, self._known)
-        new = list(islice(commits, 1))
-        units = load_plan(self.folder.state / "plan.jsonl")  # which only grows, before what is made of it
+        # With the first one they are listed: a plan that is read after that has the units of all of them.
+        first = list(islice(commits, 1))
+        units = load_plan(self.folder.state / "plan.jsonl")
         size = self.record.fingerprint.get("chunk_size") or 1
-        for commit in chain(new, commits):
+        for commit in chain(first, commits):
             self._known.add(commit.chunk)
             self._totals.add(commit)
             self.timeline.add(commit)
