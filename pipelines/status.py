@@ -20,7 +20,7 @@ from rich.console import Console
 from blocks.execute import cluster
 from blocks.execute.options import one_line_errors
 from blocks.execute.status import Watch, show_status
-from blocks.report.serve import Live, serve
+from blocks.report.serve import Live, port_in_use, serve
 from blocks.report.write import SAMPLES
 from blocks.shards.folder import RunError, RunFolder
 
@@ -49,7 +49,7 @@ def status(
         if live and (watch or verb != "show"):
             raise RunError("--serve shows a run: leave out the rest")
         if live:
-            with suppress(KeyboardInterrupt):
+            with suppress(KeyboardInterrupt), port_in_use(port):
                 serve(Live(folder, every, SAMPLES), port, lambda url: console.print(f"{url} (Ctrl+C ends it)"))
             return
         looking = Watch(folder)

@@ -14,12 +14,12 @@ import yaml
 from blocks.generate.prompts import PROMPTS, known_prompts, load_prompt
 from blocks.judge.flow import judge_prompt
 from blocks.judge.rubric import RUBRICS, Rubric, load_rubric
-from blocks.report.timeline import Timeline, gpu_hours, jobs_of, launches_of
+from blocks.report.timeline import Timeline, gpu_hours, jobs_of
 from blocks.shards.commit import Commit, commit_path, load_commit, load_commits
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import load_plan
 from blocks.shards.run import RunRecord, load_run
-from blocks.shards.summary import Totals
+from blocks.shards.summary import Totals, launches_of
 
 STRUCTURE = ("faq", "table", "math_problem", "tutorial")
 """Checks whose value does not decide: a FAQ with three pairs may be sound or not."""
@@ -62,6 +62,8 @@ class Gathered:
         record = load_run(folder)
         if record is None:
             raise RunError(f"{folder.output} is no run folder: there is no run.yaml in it")
+        if not (folder.state / "commits").is_dir():
+            raise RunError(f"{folder.state} is not the state of {folder.output}: give --state")
         self.folder = folder
         self.record: RunRecord = record
         self.timeline = Timeline()

@@ -6,10 +6,12 @@ this machine is refused by its `Host`.
 
 from __future__ import annotations
 
+import errno
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,7 +22,7 @@ from markupsafe import Markup
 from blocks.report.gather import Gathered
 from blocks.report.page import render_run
 from blocks.report.samples import Shown, choose_places, choose_samples
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 
 HOST = "127.0.0.1"
 
@@ -65,6 +67,17 @@ def _sorry(error: Exception, every: float) -> bytes:
     """A page that says why there is none, and asks again."""
     told = Markup('<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="{}"><title>{}</title><p>{}')
     return told.format(math.ceil(every), "no report", f"{type(error).__name__}: {error}").encode(errors="replace")
+
+
+@contextmanager
+def port_in_use(port: int) -> Iterator[None]:
+    """Says what to do where another program listens."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise RunError(f"port {port} is in use: give --port another one, or 0 for a free one") from error
 
 
 def serve(live: Live, port: int, ready: Callable[[str], None]) -> None:

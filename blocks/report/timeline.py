@@ -6,17 +6,16 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import orjson
 
 from blocks.execute.report import reports_of
 from blocks.shards.commit import Commit
 from blocks.shards.folder import RunFolder
+from blocks.shards.summary import launches_of
 
 STEPS = 60
 """Parts into which the time of a run is cut."""
@@ -146,16 +145,6 @@ class Timeline:
     def last_in(self, since: float, until: float) -> float | None:
         """When the last commit between two times was made."""
         return max((at for at, *_ in self._commits if since <= at < until), default=None)
-
-
-def launches_of(folder: RunFolder) -> list[dict[str, Any]]:
-    """The launches that worked themselves (`at`, `gpus` of their machine), oldest first."""
-    found = []
-    with suppress(FileNotFoundError):
-        for line in (folder.state / "launches.jsonl").read_bytes().splitlines():
-            with suppress(orjson.JSONDecodeError):  # torn by a loss of power
-                found.append(orjson.loads(line))
-    return sorted(found, key=lambda launch: launch["at"])
 
 
 def jobs_of(folder: RunFolder) -> list[dict[str, Any]]:

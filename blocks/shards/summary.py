@@ -113,7 +113,7 @@ class Totals:
             if record.root(number) == 0:
                 first.add(tally.as_dict())
         total.check()
-        launches = _launches(self.folder)
+        launches = [launch["at"] for launch in launches_of(self.folder)]
         last_commit: dict[int, float] = {}
         for at in self._times:
             launch = bisect_right(launches, at) - 1
@@ -156,16 +156,17 @@ def _is_further(name: str) -> bool:
     return "/" not in name and name not in NAMED
 
 
-def _launches(folder: RunFolder) -> list[float]:
+def launches_of(folder: RunFolder) -> list[dict[str, Any]]:
+    """The launches that worked themselves, oldest first; old ones without `gpus` and `job`."""
     try:
         lines = (folder.state / "launches.jsonl").read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    times = []
+    found = []
     for line in lines:
         with suppress(orjson.JSONDecodeError):  # torn by a loss of power
-            times.append(orjson.loads(line)["at"])
-    return sorted(times)
+            found.append(orjson.loads(line))
+    return sorted(found, key=lambda launch: launch["at"])
 
 
 def _by_reason(documents: dict[str, int], samples: dict[str, dict[str, int]]) -> dict[str, int]:

@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-all")
     if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
+        pytest.skip("chromium is not installed: apt-get install chromium, as .ci/run does")
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium

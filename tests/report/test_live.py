@@ -104,6 +104,9 @@ def test_it_only_reads_and_only_for_this_machine(tmp_path, start_mock, served):
     stopping = [sys.executable, str(ROOT / "pipelines" / "status.py"), str(run), "stop", "--serve"]
     refused = subprocess.run(stopping, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1 and "leave out the rest" in refused.stdout
+    taken = [sys.executable, str(ROOT / "pipelines" / "status.py"), str(run), "--serve", "--port", port]
+    refused = subprocess.run(taken, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and f"port {port} is in use" in refused.stdout
     listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True)
     if listening.returncode == 0:
         [line] = [line for line in listening.stdout.splitlines() if f":{port} " in line]
