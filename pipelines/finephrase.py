@@ -9,7 +9,6 @@ moment and start the same command again.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +20,7 @@ from rich.console import Console
 from blocks.execute import arguments
 from blocks.execute.after import waits_for
 from blocks.execute.arguments import ASK, KEEP, OUT, RUN
+from blocks.execute.asking import asking, model_of, pace, sampling_of
 from blocks.execute.cluster import job_folder, load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
@@ -30,7 +30,7 @@ from blocks.filters.pii import RemovePII
 from blocks.filters.verify import Verify, describe, run_rules
 from blocks.generate import clean
 from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import DEFAULT_MODEL, Model, choose_model
+from blocks.generate.model import DEFAULT_MODEL, running
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompts
 from blocks.judge.choose import judge_in_pipeline
@@ -43,7 +43,7 @@ from blocks.shards.chunk import SOURCE
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import dataset_name, list_files, pin
 from blocks.shards.where import parse_where
 from blocks.shards.write import WriteShards
@@ -188,33 +188,17 @@ def finephrase(
             return
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
         prompts = load_prompts(formats, prompt or [], wordings=wordings == "all")
         names = list(dict.fromkeys(loaded.name for loaded in prompts))
 
         # Names mean what they meant at the first launch: dataset and model are pinned to commits.
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config["input"] != input:
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
             pins["input"] = pin(input)
-        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
-            pins.pop("model_revision", None)
-        if not former or former.config.get("judge") != judge:
-            pins.pop("judge_revision", None)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [text_column, *(found.column for found in filters)])
-        started_with = json_object(server_options, "--server-options")
-        chosen = choose_model(
-            server,
-            model,
-            revision,
-            endpoint,
-            api_key_env,
-            tokenizer,
-            context,
-            started_with,
-            pinned=pins.get("model_revision"),
-        ).priced(price, max_spending, folder.state)
+        chosen = model_of(options, folder.state, pins.get("model_revision"))
         schema = REPHRASED_SCHEMA.append(pa.field(SOURCE, pa.string())) if keep_source else REPHRASED_SCHEMA
         judging = None
         if judge:
@@ -223,8 +207,6 @@ def finephrase(
         models = [chosen, judging.model] if judging else [chosen]
         check_gpu_memory([one.server for one in models if one.server])
 
-        sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
-        extra = json_object(extra_body, "--extra-body", arguments.OWN_FIELDS)
         checks = {} if verify == "off" else run_rules(prompts, json_object(verify, "--verify"))
         routes = parse_routes(prompts)
         evaluation = EvaluationSets(decontaminate) if decontaminate else None
@@ -235,11 +217,11 @@ def finephrase(
             "where": where or [],
             "chunk_size": chunk_size,
             "shard_format": shard_format,
-            **chosen.fingerprint(started_with),
-            **sampling,
+            **chosen.fingerprint,
+            **sampling_of(options),
             "seed": seed,
             "max_tokens": max_tokens,
-            "extra_body": extra,
+            "extra_body": json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
             "prompt_layout": prompt_layout,
             "long_documents": long_documents,
             "truncated_output": truncated_output,
@@ -250,33 +232,18 @@ def finephrase(
             "cleaning": clean.VERSION,
         }
 
-        def asking(asked: Model, at: Endpoint) -> dict[str, Any]:
-            return {
-                "seed": seed,
-                "max_in_flight": max_in_flight or asked.in_flight(at, workers),
-                "max_failure_rate": max_failure_rate,
-                "request_timeout": request_timeout,
-            }
-
         def rephrase(formats: list[str], at: Endpoint) -> Rephrase:
             return Rephrase(
                 [prompt for prompt in prompts if prompt.name in formats],
-                at,
-                chosen.tokenizer,
-                context=chosen.context,
-                max_tokens=max_tokens,
-                sampling=sampling,
-                extra_body=extra,
                 layout=prompt_layout,
                 long_documents=long_documents,
                 truncated_output=truncated_output,
                 routes=routes if route == "auto" else None,
                 room=pins.get("room"),
-                model_revision=chosen.revision,
-                **asking(chosen, at),
+                **asking(chosen, at, options),
             )
 
-        trial = rephrase(names, chosen.endpoint or Endpoint((), chosen.name))
+        trial = rephrase(names, chosen.at)
         room = trial.room  # no room for a document is an error now, not on the GPU node
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
@@ -315,10 +282,8 @@ def finephrase(
                 clean_of = indexed()
                 if clean_of:
                     console.print(f"decontaminated of {clean_of}", highlight=False, soft_wrap=True)
-                with ExitStack() as servers:
-                    started = [servers.enter_context(one.running(folder.state)) for one in models]
-                    (at, *judge_at), watches = zip(*started, strict=True)
-                    judges = [judging.step(there, **asking(judging.model, there)) for there in judge_at if judging]
+                with running(models, folder.state) as ((at, *judge_at), watches):
+                    judges = [judging.step(one, **pace(judging.model, one, options)) for one in judge_at if judging]
                     for part, formats_left in run.passes():
                         steps = [
                             ReadUnits(

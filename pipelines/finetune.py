@@ -40,7 +40,7 @@ from blocks.finetune.train import (
 )
 from blocks.generate.pins import pin_model
 from blocks.shards.folder import RunFolder, write_atomically
-from blocks.shards.run import begin_run, load_run
+from blocks.shards.run import begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, pin, shards_of
 from blocks.shards.summary import check_complete
 
@@ -116,14 +116,12 @@ def finetune(
         need_train()
         keep_quiet()
         folder = RunFolder.at(str(output))
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config.get("input") != input:
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
             pins["input"] = pin(input)
         check_complete(pins["input"])
         files = list_files(shards_of(pins["input"]))
-        known = (former.config.get("model"), former.config.get("revision")) if former else None
-        if known != (model, revision) or Path(model).expanduser().is_dir():  # a folder may have changed since
+        if "model_revision" not in pins or Path(model).expanduser().is_dir():  # a folder may have changed since
             pins["model_revision"] = pin_model(model, revision)
         commit = None if pins["model_revision"].startswith("local-") else pins["model_revision"]
         settings = Settings(

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from blocks.execute import arguments
 from blocks.execute.after import waits_for
+from blocks.execute.asking import pace
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
@@ -30,7 +31,7 @@ from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
 from blocks.shards.rows import schema_of
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, pin
 from blocks.shards.where import parse_where
 from blocks.shards.write import WriteShards
@@ -105,12 +106,9 @@ def judge(
             return
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config["input"] != input:
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
             pins["input"] = pin(input)
-        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
-            pins.pop("model_revision", None)
         chosen = choose_judge(
             rubric,
             server,
@@ -153,15 +151,9 @@ def judge(
         }
 
         def step(at: Endpoint) -> Judge:
-            return chosen.step(
-                at,
-                seed=seed,
-                max_in_flight=max_in_flight or chosen.model.in_flight(at, workers),
-                max_failure_rate=max_failure_rate,
-                request_timeout=request_timeout,
-            )
+            return chosen.step(at, **pace(chosen.model, at, options))
 
-        trial = step(chosen.model.endpoint or Endpoint((), chosen.model.name))
+        trial = step(chosen.model.at)
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
             sample = next(look(planned, main_column, filters, columns), None)

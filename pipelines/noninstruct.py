@@ -10,7 +10,7 @@ themselves, as a control: the effect disappears with them. Kill it at any moment
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,13 +23,14 @@ from blocks.complete.halve import Unit
 from blocks.execute import arguments
 from blocks.execute.after import waits_for
 from blocks.execute.arguments import ASK, IN, KEEP
+from blocks.execute.asking import asking, model_of, pace
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
-from blocks.execute.options import json_object, one_line_errors
+from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_plan, show_samples, show_summary
 from blocks.generate import clean
 from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import Model, choose_model
+from blocks.generate.model import running
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import PROMPTS, load_prompt
 from blocks.judge.choose import judge_in_pipeline
@@ -38,7 +39,7 @@ from blocks.report.write import write_report
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.sample import Sample
 from blocks.shards.source import dataset_name, list_files, pin
 from blocks.shards.where import parse_where
@@ -129,29 +130,13 @@ def noninstruct(
             return
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config["input"] != input:
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
             pins["input"] = pin(input)
-        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
-            pins.pop("model_revision", None)
-        if not former or former.config.get("judge") != judge:
-            pins.pop("judge_revision", None)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [text_column, *(found.column for found in filters)])
-        started_with = json_object(server_options, "--server-options")
-        chosen = choose_model(
-            server,
-            model,
-            revision,
-            endpoint,
-            api_key_env,
-            tokenizer,
-            context,
-            started_with,
-            pinned=pins.get("model_revision"),
-        ).priced(price, max_spending, folder.state)
+        chosen = model_of(options, folder.state, pins.get("model_revision"))
         asked = load_prompt(str(PROMPTS / "complete" / f"{prompt}.md") if prompt in ("bare", "onward") else prompt)
 
         judging = None
@@ -161,35 +146,20 @@ def noninstruct(
         models = [*([chosen] if arm == "teacher" else []), *([judging.model] if judging else [])]
         check_gpu_memory([one.server for one in models if one.server])
 
-        def asking(asked: Model, at: Endpoint) -> dict[str, Any]:
-            return {
-                "seed": seed,
-                "max_in_flight": max_in_flight or asked.in_flight(at, workers),
-                "max_failure_rate": max_failure_rate,
-                "request_timeout": request_timeout,
-            }
-
         def complete(at: Endpoint) -> Complete:
             return Complete(
                 asked,
-                at,
-                chosen.tokenizer,
-                chosen.context,
-                max_tokens,
-                {"temperature": temperature, "top_p": top_p, "top_k": top_k},
-                json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
-                chosen.revision,
                 unit=cut_unit,
                 cut_seed=draw_seed,
                 truncated_output=truncated_output,
-                **asking(chosen, at),
+                **asking(chosen, at, options),
             )
 
-        def asked_and_judged(at: list[Endpoint]) -> list[PipelineStep]:
+        def asked_and_judged(at: Sequence[Endpoint]) -> list[PipelineStep]:
             made = complete(at[0]) if arm == "teacher" else Original(chosen.tokenizer, cut_unit, draw_seed)
-            return [made, *([judging.step(at[-1], **asking(judging.model, at[-1]))] if judging else [])]
+            return [made, *([judging.step(at[-1], **pace(judging.model, at[-1], options))] if judging else [])]
 
-        trial = complete(chosen.endpoint or Endpoint((), chosen.name))
+        trial = complete(chosen.at)
         _ = trial.room  # no room for a first part is an error now, not on the GPU node
         fingerprint: dict[str, Any] = {
             "input": input,
@@ -205,7 +175,7 @@ def noninstruct(
             "truncated_output": truncated_output,
             "cleaning": clean.VERSION,
             "judge": judging.fingerprint if judging else None,
-            **chosen.fingerprint(started_with),
+            **chosen.fingerprint,
             **trial.fingerprint,
         }
         if dry_run:
@@ -233,9 +203,8 @@ def noninstruct(
             if run.submitted(options, chosen.name):
                 return
             if run.pending_passes():
-                with ExitStack() as servers:
-                    started = [servers.enter_context(one.running(folder.state)) for one in models]
-                    steps = asked_and_judged([at for at, _ in started])
+                with running(models, folder.state) as (at, watches):
+                    steps = asked_and_judged(at)
                     for part, _ in run.passes():
                         read = ReadUnits(
                             part,
@@ -247,9 +216,7 @@ def noninstruct(
                             sample=drawn,
                         )
                         write = WriteShards(part, COMPLETION_SCHEMA, shard_format)
-                        run.execute(
-                            part, [read, *steps, write], tasks or workers, workers, *(watch for _, watch in started)
-                        )
+                        run.execute(part, [read, *steps, write], tasks or workers, workers, *watches)
             show_summary(console, folder, run.summary())
             show_samples(console, folder, samples)
             if report:

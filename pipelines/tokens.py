@@ -28,7 +28,7 @@ from blocks.shards.folder import RunFolder
 from blocks.shards.leases import settle
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, pin
 from blocks.shards.where import parse_where
 from blocks.shards.write import WriteShards
@@ -72,12 +72,11 @@ def tokens(
         if waits_for(after, options, console):
             return
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if former is None:
+        pins = kept_pins(load_run(folder), options)
+        if "tokenizer" not in pins:
             local = Path(tokenizer).expanduser().exists()
             pins["tokenizer"] = None if local else pin_model(tokenizer, revision, "--tokenizer", "tokenizer.json")
-        if former is None or former.config["input"] != input:
+        if "input" not in pins:
             pins["input"] = pin(input)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]

@@ -31,7 +31,7 @@ from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
 from blocks.shards.rows import schema_of
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.side_table import SideTable
 from blocks.shards.source import list_files, pin
 from blocks.shards.where import parse_where
@@ -90,8 +90,9 @@ def verify(
             return
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins = dict(former.pins) if former and former.config["input"] == input else {"input": pin(input)}
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
+            pins["input"] = pin(input)
         files = list_files(pins["input"])
         table = SideTable(RunFolder.at(scores), SCORES) if scores else None
         scored_by = table.check(files) if table else None

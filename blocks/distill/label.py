@@ -6,8 +6,7 @@ fit (1) or not (0). In the second round a template was found for a chunk; the te
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -18,7 +17,7 @@ from blocks.generate.errors import Rejected, RequestFailed, RequestRefused
 from blocks.generate.generate import Ask
 from blocks.generate.prompted import PROVENANCE
 from blocks.instruct.instantiate import Instantiate
-from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, RETRIED, Refusal, chunk_of
+from blocks.shards.chunk import ANSWER, FORMAT, LINEAGE, RETRIED, Refusal
 from blocks.shards.documents import source_hash
 
 LABELS = "labels"
@@ -55,20 +54,7 @@ class Label(Instantiate):
         description, text = (self.tokenizer.neutralise(one)[0] for one in (match["description"], document.text))
         return self.preview(question(description, self.passage(text, description, match["chunk_k"])[1]))
 
-    async def rollout(self, document: Document, generate: Ask) -> Sequence[Document | Refusal]:
-        """Ask about all templates of a document at once."""
-        text, broken = self.tokenizer.neutralise(document.text)
-        if broken and (chunk := chunk_of(document)) is not None:
-            chunk.count(special_tokens_broken_up=broken)
-        wanted = document.metadata.get(RETRIED)
-        asked = [
-            self._labelled(sample_id, document, text, match, generate)
-            for match in document.metadata["templates"]
-            if (sample_id := f"{document.id}/{match['template_id']}") in (wanted or (sample_id,))
-        ]
-        return await asyncio.gather(*asked)
-
-    async def _labelled(
+    async def _ask_about(
         self, sample_id: str, document: Document, text: str, match: Mapping[str, Any], generate: Ask
     ) -> Document | Refusal:
         description = self.tokenizer.neutralise(match["description"])[0]

@@ -276,6 +276,7 @@ class _Worker:
 def _work(executor: LocalExecutor, connection: Connection[Any, Any], log: Path) -> None:
     """The worker process: take a rank, run it, say how it went."""
     _end_with_parent()
+    _share_cores(executor.workers)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # unwinds the pipeline, which syncs the journals
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
     signal.signal(signal.SIGUSR1, lambda *_: _drain_in_background(executor.drain_seconds))
@@ -322,6 +323,16 @@ def _drain_in_background(seconds: float) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=drain_and_end, name="finemill-drain", daemon=True).start()
+
+
+def _share_cores(workers: int) -> None:
+    """Let torch and FAISS, which steps import later, take this worker's share of the cores, unless the user has said.
+
+    They start a thread per core, which wait for each other: workers that compete for the cores are slower than one.
+    """
+    if workers > 1:
+        cores = len(os.sched_getaffinity(0))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
 
 
 def _end_with_parent() -> None:

@@ -6,8 +6,8 @@ launching process and before a server starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from blocks.generate.tokenizer import TokenCounter, load_tokenizer
 from blocks.shards.folder import RunError
 
 ServerKind = Literal["vllm", "transformers", "endpoint"]
+Watch = Callable[[], Exception | None] | None
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
 """The generator of the released FinePhrase dataset."""
@@ -52,6 +53,7 @@ class Model:
         tokenizer: counts the model's tokens.
         tokenizer_id: name and digest of the tokenizer, for the fingerprint.
         generation_config: the model's own sampling defaults, as far as they can be seen.
+        server_options: of the server, as they were given.
         server: what to start, None for an endpoint.
         endpoint: where it answers, None before a server is started.
     """
@@ -62,25 +64,28 @@ class Model:
     tokenizer: TokenCounter
     tokenizer_id: str
     generation_config: Mapping[str, Any]
+    server_options: Mapping[str, Any]
     server: Server | None
     endpoint: Endpoint | None
+
+    @property
+    def at(self) -> Endpoint:
+        """Where it answers, or before a server is started, an endpoint without an address, to try a step out with."""
+        return self.endpoint or Endpoint((), self.name)
 
     def in_flight(self, at: Endpoint, workers: int) -> int:
         """Open requests per worker when nobody says: 2,048 for each vLLM, as many as it runs at a time, else 64."""
         return max(64, 2048 * len(at.urls) // workers) if isinstance(self.server, VLLM) else 64
 
-    def fingerprint(self, server_options: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the model shapes its answers.
-
-        Args:
-            server_options: as they were given.
-        """
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What of the model shapes its answers."""
         return {
             "model": self.name,
             "model_revision": self.revision,
             "tokenizer": self.tokenizer_id,
             "context": self.context,
-            "server_options": {name: value for name, value in server_options.items() if name not in SPEED_ONLY},
+            "server_options": {name: value for name, value in self.server_options.items() if name not in SPEED_ONLY},
         }
 
     def priced(self, price: str | None, limit: float | None, state: Path) -> Model:
@@ -104,7 +109,7 @@ class Model:
         return replace(self, endpoint=replace(self.endpoint, spending=spending))
 
     @contextmanager
-    def running(self, state: Path) -> Iterator[tuple[Endpoint, Callable[[], Exception | None] | None]]:
+    def running(self, state: Path) -> Iterator[tuple[Endpoint, Watch]]:
         """The endpoint, with a function that tells when its server cannot be kept alive.
 
         Raises:
@@ -116,6 +121,18 @@ class Model:
             return
         with serve(self.server, state) as up:
             yield up.endpoint, lambda: up.failed
+
+
+@contextmanager
+def running(models: Iterable[Model], state: Path) -> Iterator[tuple[tuple[Endpoint, ...], tuple[Watch, ...]]]:
+    """The endpoints of several models, and what tells when the server of one cannot be kept alive.
+
+    Raises:
+        ServerError: a server did not come up; those that did are stopped again.
+    """
+    with ExitStack() as servers:
+        started = [servers.enter_context(model.running(state)) for model in models]
+        yield tuple(at for at, _ in started), tuple(watch for _, watch in started)
 
 
 def choose_model(
@@ -172,7 +189,7 @@ def choose_model(
     elif kind == "transformers":
         server = Transformers(name, on_hub, options=dict(server_options or {}))
     own = {} if endpoint else model_json(name, on_hub, "generation_config.json")
-    return Model(name, commit, context, counter, tokenizer_id, own, server, endpoint)
+    return Model(name, commit, context, counter, tokenizer_id, own, dict(server_options or {}), server, endpoint)
 
 
 def _weights(name: str, revision: str | None) -> int:

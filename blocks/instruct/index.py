@@ -198,16 +198,13 @@ class TemplateSearch:
         folder: of the index and its `vectors.f16`.
         nprobe: lists that are looked into, instead of those that the index was built with: more find more and take
             longer, in proportion.
-        threads: threads that FAISS uses in this process, instead of one per core. They wait for each other: where other
-            work takes the cores, one thread was ten times as fast as two.
     """
 
     folder: Path
     nprobe: int | None = None
-    threads: int | None = None
 
-    def __reduce__(self) -> tuple[type[TemplateSearch], tuple[Path, int | None, int | None]]:
-        return TemplateSearch, (self.folder, self.nprobe, self.threads)
+    def __reduce__(self) -> tuple[type[TemplateSearch], tuple[Path, int | None]]:
+        return TemplateSearch, (self.folder, self.nprobe)
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -240,8 +237,6 @@ class TemplateSearch:
     def _index(self) -> Any:
         import faiss
 
-        if self.threads is not None:
-            faiss.omp_set_num_threads(self.threads)
         if self.about["kind"] == "flat":
             return None
         return faiss.read_index(str(self.folder / "index.faiss"), faiss.IO_FLAG_MMAP)

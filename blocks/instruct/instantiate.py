@@ -77,19 +77,19 @@ class Instantiate(Prompted):
         return self.preview(contract(template, self.passage(text, template, match["chunk_k"])[1]))
 
     async def rollout(self, document: Document, generate: Ask) -> Sequence[Document | Refusal]:
-        """Ask for all pairs of a document at once."""
+        """Ask about all templates of a document at once."""
         text, broken = self.tokenizer.neutralise(document.text)
         if broken and (chunk := chunk_of(document)) is not None:
             chunk.count(special_tokens_broken_up=broken)
         wanted = document.metadata.get(RETRIED)
         asked = [
-            self._pair(sample_id, document, text, match, generate)
+            self._ask_about(sample_id, document, text, match, generate)
             for match in document.metadata["templates"]
             if (sample_id := f"{document.id}/{match['template_id']}") in (wanted or (sample_id,))
         ]
         return await asyncio.gather(*asked)
 
-    async def _pair(
+    async def _ask_about(
         self, sample_id: str, document: Document, text: str, match: Mapping[str, Any], generate: Ask
     ) -> Document | Refusal:
         answer = None

@@ -67,7 +67,6 @@ class ChosenJudge:
         max_tokens: longest answer in tokens.
         sampling: as it is sent.
         extra_body: further fields of every request.
-        server_options: options of the started server.
         price: of an endpoint's answers, as `parse_price` takes it.
     """
 
@@ -77,7 +76,6 @@ class ChosenJudge:
     max_tokens: int
     sampling: Mapping[str, float | int | None]
     extra_body: Mapping[str, Any]
-    server_options: Mapping[str, Any]
     price: str | None = None
 
     def priced(self, limit: float | None, state: Path) -> ChosenJudge:
@@ -105,7 +103,7 @@ class ChosenJudge:
         return {
             "rubric": f"{self.rubric.name} {self.rubric.hash}",
             "keep": self.keep,
-            **self.model.fingerprint(self.server_options),
+            **self.model.fingerprint,
             "max_tokens": self.max_tokens,
             **self.sampling,
             "extra_body": dict(self.extra_body),
@@ -155,11 +153,10 @@ def choose_judge(
     if keep is not None and keep not in loaded.scores:
         raise RunError(f"the rubric {loaded.name} has the scores {', '.join(map(str, loaded.scores))}, not {keep}")
     name = model or (None if server == "endpoint" else FLOW_JUDGE)
-    options = dict(server_options or {})
-    chosen = choose_model(server, name, revision, endpoint, api_key_env, tokenizer, context, options, pinned)
+    chosen = choose_model(server, name, revision, endpoint, api_key_env, tokenizer, context, server_options, pinned)
     sent = {**SAMPLING, **(sampling or {})}
-    judge = ChosenJudge(loaded, chosen, keep, max_tokens, sent, dict(extra_body or {}), options)
-    _ = judge.step(Endpoint((), chosen.name)).room  # no room for a sample is an error now, not on the GPU node
+    judge = ChosenJudge(loaded, chosen, keep, max_tokens, sent, dict(extra_body or {}))
+    _ = judge.step(chosen.at).room  # no room for a sample is an error now, not on the GPU node
     return judge
 
 

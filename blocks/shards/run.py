@@ -75,6 +75,29 @@ def load_run(folder: RunFolder) -> RunRecord | None:
         raise RunError(f"{folder.output}/run.yaml cannot be read: {error}") from error
 
 
+def kept_pins(former: RunRecord | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What names were resolved to at the first launch, without those that are other names now.
+
+    A dataset and a model mean what they meant at the first launch; `input` and the revisions of models are missing
+    where they have to be looked up.
+
+    Args:
+        former: the run as it was begun; None at the first launch.
+        options: this launch's, by name.
+    """
+    if former is None:
+        return {}
+    told_by = {
+        "input": ("input",),
+        "model_revision": ("model", "revision"),
+        "encoder_revision": ("encoder", "revision"),
+        "judge_revision": ("judge",),
+        "tokenizer": ("tokenizer", "revision"),
+    }
+    changed = {pin for pin, names in told_by.items() if any(former.config.get(n) != options.get(n) for n in names)}
+    return {pin: value for pin, value in former.pins.items() if pin not in changed}
+
+
 def save_run(folder: RunFolder, record: RunRecord) -> None:
     """Write `run.yaml`.
 

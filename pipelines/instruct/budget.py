@@ -23,7 +23,7 @@ from blocks.instruct.use import template_use
 from blocks.publish.beside import hub_output, publishing
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.read import ReadUnits
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.side_table import GroupedTable
 from blocks.shards.source import list_files, shards_of
 from blocks.shards.write import WriteShards
@@ -77,7 +77,6 @@ def budget(
     with one_line_errors(console):
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
         made = RunFolder.at(input, input_state)
         record = load_run(made)
         if record is None or PAIRS not in record.formats:
@@ -86,8 +85,8 @@ def budget(
         documents = record.fingerprint["input"]
         files = list_files(shards_of(documents))
         judged = record.fingerprint["judge"] is not None
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if former is None or (former.config["tokenizer"], former.config["revision"]) != (tokenizer, revision):
+        pins = kept_pins(load_run(folder), options)
+        if "tokenizer" not in pins:
             local = Path(tokenizer).expanduser().exists()
             pins["tokenizer"] = None if local else pin_model(tokenizer, revision, "--tokenizer", "tokenizer.json")
         thresholds = Thresholds(min_grounded, min_resemblance, min_score if judged else None)

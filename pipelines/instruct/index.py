@@ -24,7 +24,7 @@ from blocks.instruct.match import AUTHORS_ENCODER
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, shards_of
 from blocks.shards.summary import check_complete
 from blocks.shards.write import WriteShards
@@ -80,12 +80,11 @@ def index(
         folder = RunFolder.at(output, state)
         if "://" in folder.output:
             raise RunError("--output of the stage index must be local: the bank is mapped into memory")
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
+        pins = kept_pins(load_run(folder), options)
         check_complete(input)
         files = list_files(shards_of(input))
         check_columns(files, ["template", "description", *FURTHER])
-        if former is None or (former.config["encoder"], former.config["revision"]) != (encoder, revision):
+        if "encoder_revision" not in pins:
             pins["encoder_revision"] = pin_model(encoder_source(encoder), revision, "--encoder")
         embedder = Encoder.pinned(encoder, pins["encoder_revision"], max_length)
         fingerprint: dict[str, Any] = {

@@ -29,7 +29,7 @@ from blocks.instruct.match import (
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import dataset_name, list_files, pin
 from blocks.shards.where import parse_where
 from blocks.shards.write import WriteShards
@@ -90,9 +90,8 @@ def match(
             return
         need_instruct()
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config["input"] != input:
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
             pins["input"] = pin(input)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +12,13 @@ from rich.console import Console
 from blocks.execute import arguments
 from blocks.execute.after import waits_for
 from blocks.execute.arguments import ASK, KEEP
+from blocks.execute.asking import asking, model_of, pace
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
-from blocks.execute.options import json_object, one_line_errors
+from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_plan, show_samples, show_summary
 from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import Model, choose_model
+from blocks.generate.model import running
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompt
 from blocks.instruct.instantiate import INSTANTIATOR, PAIR_SCHEMA, PAIRS, Instantiate
@@ -29,7 +29,7 @@ from blocks.report.write import write_report
 from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, shards_of
 from blocks.shards.write import WriteShards
 
@@ -109,26 +109,10 @@ def pairs(
             return
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
-            pins.pop("model_revision", None)
-        if not former or former.config["judge"] != judge:
-            pins.pop("judge_revision", None)
+        pins = kept_pins(load_run(folder), options)
         files = list_files(shards_of(input))
         check_columns(files, ["text", *COLUMNS])
-        started_with = json_object(server_options, "--server-options")
-        chosen = choose_model(
-            server,
-            model or (None if server == "endpoint" else INSTANTIATOR),
-            revision,
-            endpoint,
-            api_key_env,
-            tokenizer,
-            context,
-            started_with,
-            pinned=pins.get("model_revision"),
-        ).priced(price, max_spending, folder.state)
+        chosen = model_of(options, folder.state, pins.get("model_revision"), INSTANTIATOR)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("instantiate", chosen.name)
         judging = judge_in_pipeline(judge, PAIR_SCHEMA.names, pins.get("judge_revision")) if judge else None
         if judging:  # whatever it says stays: `budget` decides, and can decide again
@@ -136,35 +120,17 @@ def pairs(
         models = [chosen, judging.model] if judging else [chosen]
         check_gpu_memory([one.server for one in models if one.server])
 
-        def asking(asked: Model, at: Endpoint) -> dict[str, Any]:
-            return {
-                "seed": seed,
-                "max_in_flight": max_in_flight or asked.in_flight(at, workers),
-                "max_failure_rate": max_failure_rate,
-                "request_timeout": request_timeout,
-            }
-
         def instantiate(at: Endpoint) -> Instantiate:
-            return Instantiate(
-                asked,
-                at,
-                chosen.tokenizer,
-                chosen.context,
-                max_tokens,
-                {"temperature": temperature, "top_p": top_p, "top_k": top_k},
-                json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
-                chosen.revision,
-                **asking(chosen, at),
-            )
+            return Instantiate(asked, **asking(chosen, at, options))
 
-        trial = instantiate(chosen.endpoint or Endpoint((), chosen.name))
+        trial = instantiate(chosen.at)
         _ = trial.room  # no room for a document is an error now, not on the GPU node
         fingerprint: dict[str, Any] = {
             "input": input,
             "chunk_size": chunk_size,
             "shard_format": shard_format,
             "judge": judging.fingerprint if judging else None,
-            **chosen.fingerprint(started_with),
+            **chosen.fingerprint,
             **trial.fingerprint,
         }
         if dry_run:
@@ -189,10 +155,8 @@ def pairs(
             if run.submitted(options, chosen.name):
                 return
             if run.pending_passes():
-                with ExitStack() as servers:
-                    started = [servers.enter_context(one.running(folder.state)) for one in models]
-                    (at, *judge_at), watches = zip(*started, strict=True)
-                    judges = [judging.step(there, **asking(judging.model, there)) for there in judge_at if judging]
+                with running(models, folder.state) as ((at, *judge_at), watches):
+                    judges = [judging.step(one, **pace(judging.model, one, options)) for one in judge_at if judging]
                     for part, _ in run.passes():
                         steps = [
                             ReadUnits(part, chunk_size, columns=COLUMNS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +12,12 @@ from rich.console import Console
 from blocks.execute import arguments
 from blocks.execute.after import waits_for
 from blocks.execute.arguments import ASK, IN, KEEP
+from blocks.execute.asking import asking, model_of
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
-from blocks.execute.options import json_object, one_line_errors
+from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_plan, show_summary
 from blocks.filters.decontaminate import EvaluationSets
-from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import choose_model
 from blocks.generate.prompts import load_prompt
 from blocks.instruct.moderate import Moderate, choose_moderation
 from blocks.instruct.prompts import instruct_prompt
@@ -28,7 +27,7 @@ from blocks.shards.folder import RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
 from blocks.shards.rows import columns_of_first_rows
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import dataset_name, list_files, pin
 from blocks.shards.where import parse_where
 from blocks.shards.write import WriteShards
@@ -125,30 +124,16 @@ def templates(
         if not dry_run and waits_for(after, options, console):
             return
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config["input"] != input:
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
             pins["input"] = pin(input)
-        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
-            pins.pop("model_revision", None)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         named = [source_column] if source_column else []
         check_columns(files, [text_column, *named, *(found.column for found in filters)])
         source = source_column or "source"
         has_source = any(source in columns_of_first_rows(file) for file in files)
-        started_with = json_object(server_options, "--server-options")
-        chosen = choose_model(
-            server,
-            model or (None if server == "endpoint" else TEMPLATIZER),
-            revision,
-            endpoint,
-            api_key_env,
-            tokenizer,
-            context,
-            started_with,
-            pinned=pins.get("model_revision"),
-        ).priced(price, max_spending, folder.state)
+        chosen = model_of(options, folder.state, pins.get("model_revision"), TEMPLATIZER)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("templatize", chosen.name)
         evaluation = EvaluationSets(decontaminate) if decontaminate else None
         moderator = choose_moderation(moderation) if moderation else None
@@ -159,24 +144,8 @@ def templates(
             max_words,
             frozenset(map(query_hash, evaluation.short_questions())) if evaluation else frozenset(),
         )
-        asking: dict[str, Any] = {"max_failure_rate": max_failure_rate, "request_timeout": request_timeout}
-
-        def templatize(at: Endpoint) -> Templatize:
-            return Templatize(
-                asked,
-                at,
-                chosen.tokenizer,
-                chosen.context,
-                max_tokens,
-                {"temperature": temperature, "top_p": top_p, "top_k": top_k},
-                json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
-                chosen.revision,
-                seed=seed,
-                max_in_flight=max_in_flight or chosen.in_flight(at, workers),
-                **asking,
-            )
-
-        trial = templatize(chosen.endpoint or Endpoint((), chosen.name))
+        moderate = partial(Moderate, max_failure_rate=max_failure_rate, request_timeout=request_timeout)
+        trial = Templatize(asked, **asking(chosen, chosen.at, options))
         _ = trial.room  # no room for a query is an error now, not on the GPU node
         fingerprint: dict[str, Any] = {
             "input": input,
@@ -191,7 +160,7 @@ def templates(
             "max_words": max_words,
             "decontaminate": evaluation.fingerprint if evaluation else None,
             "moderation": moderator.model if moderator else None,
-            **chosen.fingerprint(started_with),
+            **chosen.fingerprint,
             **trial.fingerprint,
         }
         if dry_run:
@@ -215,8 +184,7 @@ def templates(
                 return
             if run.pending_passes():
                 clean_of = evaluation.index(folder.state / "decontaminate") if evaluation else None
-                with ExitStack() as servers:
-                    at, watch = servers.enter_context(chosen.running(folder.state))
+                with chosen.running(folder.state) as (at, watch):
                     for part, _ in run.passes():
                         steps = [
                             ReadUnits(
@@ -230,8 +198,8 @@ def templates(
                             ),
                             hygiene,
                             *([clean_of.filter()] if clean_of else []),
-                            *([Moderate(moderator, **asking)] if moderator else []),
-                            templatize(at),
+                            *([moderate(moderator)] if moderator else []),
+                            Templatize(asked, **asking(chosen, at, options)),
                             WriteShards(part, TEMPLATE_SCHEMA, shard_format),
                         ]
                         run.execute(part, steps, tasks or workers, workers, watch)

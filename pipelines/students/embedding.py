@@ -22,7 +22,7 @@ from blocks.finetune.train import is_first, keep_quiet, log_of, train, weights_o
 from blocks.generate.pins import pin_model
 from blocks.instruct.encoder import PACKAGED, Encoder, encoder_source
 from blocks.shards.folder import RunFolder, write_atomically
-from blocks.shards.run import begin_run, load_run
+from blocks.shards.run import begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, pin, shards_of
 from blocks.shards.summary import check_complete
 
@@ -82,14 +82,12 @@ def embedding(
         need_embedding()
         keep_quiet()
         folder = RunFolder.at(str(output))
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or former.config.get("input") != input:
+        pins = kept_pins(load_run(folder), options)
+        if "input" not in pins:
             pins["input"] = pin(input)
         check_complete(pins["input"])
         files = list_files(shards_of(pins["input"]))
-        known = (former.config.get("encoder"), former.config.get("revision")) if former else None
-        if known != (encoder, revision) or Path(encoder).expanduser().is_dir():  # a folder may have changed since
+        if "encoder_revision" not in pins or Path(encoder).expanduser().is_dir():  # a folder may have changed since
             pins["encoder_revision"] = pin_model(encoder_source(encoder), revision, "--encoder")
         before = Encoder.pinned(encoder, pins["encoder_revision"], max_length)
         settings = Settings(round, epochs, learning_rate, batch, device_batch, save_steps, seed)

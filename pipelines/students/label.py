@@ -12,18 +12,17 @@ from blocks.distill.label import DOCUMENTS, LABEL_SCHEMA, LABELS, Label
 from blocks.execute import arguments
 from blocks.execute.after import waits_for
 from blocks.execute.arguments import ASK, IN
+from blocks.execute.asking import asking, model_of
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
-from blocks.execute.options import json_object, one_line_errors
+from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_plan, show_summary
-from blocks.generate.endpoint import Endpoint
-from blocks.generate.model import choose_model
 from blocks.generate.prompts import PROMPTS, load_prompt
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
 from blocks.shards.rows import schema_of
-from blocks.shards.run import RunRecord, begin_run, load_run
+from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, shards_of
 from blocks.shards.write import WriteShards
 
@@ -75,51 +74,22 @@ def label(
         if not dry_run and waits_for(after, options, console):
             return
         folder = RunFolder.at(output, state)
-        former = load_run(folder)
-        pins: dict[str, Any] = dict(former.pins) if former else {}
-        if not former or (former.config["model"], former.config["revision"]) != (model, revision):
-            pins.pop("model_revision", None)
+        pins = kept_pins(load_run(folder), options)
         files = list_files(shards_of(input))
         check_columns(files, ["text", "templates"])
         if "description" not in schema_of(files[:1]).field("templates").type.value_type.names:
             raise RunError(
                 f"the templates of {input} have no descriptions: it was made by an older version, match again"
             )
-        started_with = json_object(server_options, "--server-options")
-        chosen = choose_model(
-            server,
-            model,
-            revision,
-            endpoint,
-            api_key_env,
-            tokenizer,
-            context,
-            started_with,
-            pinned=pins.get("model_revision"),
-        ).priced(price, max_spending, folder.state)
+        chosen = model_of(options, folder.state, pins.get("model_revision"))
         asked = load_prompt(str(prompt or PROMPTS / "instruct" / "compatible.md"))
 
-        def labelled(at: Endpoint) -> Label:
-            return Label(
-                asked,
-                at,
-                chosen.tokenizer,
-                chosen.context,
-                None,
-                {"temperature": temperature},
-                json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
-                chosen.revision,
-                max_in_flight=max_in_flight or chosen.in_flight(at, workers),
-                max_failure_rate=max_failure_rate,
-                request_timeout=request_timeout,
-            )
-
-        trial = labelled(chosen.endpoint or Endpoint((), chosen.name))
+        trial = Label(asked, **asking(chosen, chosen.at, options))
         _ = trial.room  # no room for a document is an error now, not on the GPU node
         fingerprint: dict[str, Any] = {
             "input": input,
             "chunk_size": chunk_size,
-            **chosen.fingerprint(started_with),
+            **chosen.fingerprint,
             **trial.fingerprint,
         }
         if dry_run:
@@ -143,7 +113,7 @@ def label(
                     for part, _ in run.passes():
                         steps = [
                             ReadUnits(part, chunk_size, columns=["templates"]),
-                            labelled(at),
+                            Label(asked, **asking(chosen, at, options)),
                             WriteShards(part, LABEL_SCHEMA),
                         ]
                         run.execute(part, steps, tasks or workers, workers, watch)

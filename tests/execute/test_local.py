@@ -46,6 +46,20 @@ class Touch(PipelineStep):
         yield from ()
 
 
+class Cores(PipelineStep):
+    """Writes how many threads numerical libraries would start."""
+
+    name, type = "cores", "test"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def run(self, data=None, rank=0, world_size=1):
+        (self.folder / f"threads-{rank}").write_text(os.environ.get("OMP_NUM_THREADS", "all"))
+        yield from ()
+
+
 def ranks(folder: Path) -> list[str]:
     return sorted(path.name.removeprefix("done-") for path in folder.glob("done-*"))
 
@@ -134,3 +148,18 @@ def test_workers_end_with_a_killed_launcher(tmp_path):
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize(("workers", "said", "threads"), [(1, None, "all"), (4, None, "SHARE"), (4, "5", "5")])
+def test_workers_share_the_cores(tmp_path, workers, said, threads):
+    """In a process of its own: the environment of workers is that in which the first of them was started."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if said:
+        environment["OMP_NUM_THREADS"] = said
+    program = (
+        "import sys; from pathlib import Path; from tests.execute.test_local import Cores, LocalExecutor; "
+        "folder = Path(sys.argv[1]); LocalExecutor([Cores(folder)], 4, int(sys.argv[2]), folder / 'logs').run()"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path, str(workers)], env=environment, check=True, timeout=120)
+    share = str(max(1, len(os.sched_getaffinity(0)) // 4))
+    assert [path.read_text() for path in tmp_path.glob("threads-*")] == [threads.replace("SHARE", share)] * 4

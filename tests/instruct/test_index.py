@@ -161,7 +161,8 @@ def test_a_query_finds_the_same_in_any_batch_and_with_any_number_of_threads(ivf,
     threads = faiss.omp_get_max_threads()
     try:
         for size, count in ((1, 1), (7, 2), (19, 2), (20, 3), (64, 1)):
-            again = TemplateSearch(folder, 4, count)
+            faiss.omp_set_num_threads(count)
+            again = TemplateSearch(folder, 4)
             parts = [again.search(queries[start : start + size], 10) for start in range(0, len(queries), size)]
             np.testing.assert_array_equal(np.vstack([part[0] for part in parts]), cosines)
             np.testing.assert_array_equal(np.vstack([part[1] for part in parts]), rows)

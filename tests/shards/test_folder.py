@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from blocks.shards.folder import RunError, RunFolder, sync, write_atomically
-from blocks.shards.run import begin_run, load_run
+from blocks.shards.run import begin_run, kept_pins, load_run
 from tests.conftest import write_jsonl
 from tests.shards.steps import execute, planned
 
@@ -126,3 +126,16 @@ def test_a_run_is_only_continued_as_itself(tmp_path):
         folder.write_output("run.yaml", content)
         with pytest.raises(RunError, match=r"run\.yaml cannot be read"):
             load_run(folder)
+
+
+def test_pins_are_kept_while_the_names_are_the_same(tmp_path):
+    folder = RunFolder.at(str(tmp_path / "run"))
+    folder.prepare()
+    options = {"input": "hf://datasets/a/b", "model": "m", "revision": None, "judge": "relevance"}
+    pins = {"input": "hf://datasets/a/b@1", "model_revision": "2", "judge_revision": "3", "room": 7}
+    assert kept_pins(None, options) == {}
+    former = begin_run(folder, {}, {"faq": "1"}, pins, options)
+    assert kept_pins(former, {**options, "workers": 8}) == pins
+    for name, pin in (("input", "input"), ("revision", "model_revision"), ("judge", "judge_revision")):
+        kept = kept_pins(former, {**options, name: "another"})
+        assert kept == {key: value for key, value in pins.items() if key != pin}
