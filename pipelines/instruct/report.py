@@ -81,6 +81,14 @@ def calibrate(
             rich_help_panel=arguments.IN,
         ),
     ] = None,
+    pairs_state: Annotated[
+        Path | None,
+        typer.Option(help="State folder of that run, if it has one of its own.", rich_help_panel=arguments.IN),
+    ] = None,
+    match_state: Annotated[
+        Path | None,
+        typer.Option(help="Likewise of the run of `match` that it was made from.", rich_help_panel=arguments.IN),
+    ] = None,
 ) -> None:
     """Propose a threshold for an encoder: matched against random pairs, or what a model made of pairs."""
     with one_line_errors(console):
@@ -96,11 +104,11 @@ def calibrate(
         table = Table("cosine", title=f"{len(texts)} documents, {told['templates']:,} templates, {told['encoder']}")
         rows = {"to the nearest template": found["nearest"], "to a random template": found["random"]}
         if pairs is not None:
-            folder = RunFolder.at(pairs)
+            folder = RunFolder.at(pairs, pairs_state)
             record = load_run(folder)
             if record is None:
                 raise RunError(f"--pairs {pairs} is no run folder")
-            fits, does_not = said_by_model(folder, RunFolder.at(record.fingerprint["input"]))
+            fits, does_not = said_by_model(folder, RunFolder.at(record.fingerprint["input"], match_state))
             if not len(fits) or not len(does_not):
                 raise RunError(f"--pairs {pairs}: {len(fits)} pairs and {len(does_not)} that do not fit tell nothing")
             said = propose_by_pairs(fits, does_not)

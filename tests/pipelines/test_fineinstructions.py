@@ -300,17 +300,13 @@ def test_a_report_wants_pairs(chain):
     assert done.returncode == 1 and "is no run folder of the stage `pairs`" in " ".join(done.stdout.split())
 
 
-def test_a_threshold_is_proposed(chain):
+def test_a_threshold_is_proposed(chain, tmp_path):
+    shutil.copytree(chain.folder / "pairs", tmp_path / "pairs")
+    (tmp_path / "pairs" / "state").rename(tmp_path / "elsewhere")
     said = run(
-        "calibrate",
-        "--input",
-        chain.inputs.documents,
-        "--bank",
-        chain.folder / "index",
-        "--limit",
-        30,
-        "--pairs",
-        chain.folder / "pairs",
+        *("calibrate", "--input", chain.inputs.documents, "--bank", chain.folder / "index", "--limit", 30),
+        *("--pairs", tmp_path / "pairs", "--pairs-state", tmp_path / "elsewhere"),
+        *("--match-state", chain.folder / "match" / "state"),
     )
     thresholds = [float(found) for found in re.findall(r"--threshold (-?\d\.\d+)", said)]
     assert len(thresholds) == 2 and 0.1 < thresholds[0] < 0.8
