@@ -331,7 +331,7 @@ def _share_cores(workers: int) -> None:
     They start a thread per core, which wait for each other: workers that compete for the cores are slower than one.
     """
     if workers > 1:
-        cores = len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
 
 
