@@ -78,8 +78,8 @@ def load_run(folder: RunFolder) -> RunRecord | None:
 def kept_pins(former: RunRecord | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What names were resolved to at the first launch, without those that are other names now.
 
-    A dataset and a model mean what they meant at the first launch; `input` and the revisions of models are missing
-    where they have to be looked up.
+    A dataset and a model mean what they meant at the first launch; `input`, `tokenizer` and the revisions of models are
+    missing where they have to be looked up.
 
     Args:
         former: the run as it was begun; None at the first launch.

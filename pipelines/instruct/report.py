@@ -93,6 +93,8 @@ def calibrate(
     """Propose a threshold for an encoder: matched against random pairs, or what a model made of pairs."""
     with one_line_errors(console):
         need_instruct()
+        if pairs is None and (pairs_state or match_state):
+            raise RunError("--pairs-state and --match-state are of the runs behind --pairs: give that, too")
         searched = Bank.of_run(bank)
         told = searched.told
         files = list_files(pin(input))
