@@ -310,6 +310,17 @@ def test_a_threshold_is_proposed(chain, tmp_path):
     )
     thresholds = [float(found) for found in re.findall(r"--threshold (-?\d\.\d+)", said)]
     assert len(thresholds) == 2 and 0.1 < thresholds[0] < 0.8
+    alone = (
+        "calibrate",
+        "--input",
+        chain.inputs.documents,
+        "--bank",
+        chain.folder / "index",
+        "--match-state",
+        tmp_path,
+    )
+    done = subprocess.run(command(*alone), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "give that, too" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
