@@ -322,7 +322,7 @@ def test_a_run_goes_on_from_a_finished_model_and_says_so(micro, torch, tmp_path,
     more()  # over: nothing is done again
     assert (second / "model" / "model.safetensors").read_bytes() == weights
     card.write_card(second / "model")
-    assert "It goes on from the models that were" in (second / "model" / "README.md").read_text()
+    assert "It goes on from earlier" in (second / "model" / "README.md").read_text()
 
     with pytest.raises(RunError, match="weights than those of --from"):
         run.train_run([documents], [], tmp_path / "first", 9000, None, 0, False, second / "model")

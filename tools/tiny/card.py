@@ -102,8 +102,8 @@ _QUERIES = """\
 _AGAIN = "`{retrain}` does it again."
 
 _CONTINUED = """\
-It goes on from the models that were
-  bundled before, each trained down to the end of its decay, with the teachers of its time: {stages}. `{retrain}`
+It goes on from earlier
+  models, each with the teachers of its time: {stages}. `{retrain}`
   trains all of it from the beginning instead, which gives other weights."""
 
 _STAGE = "up to step {steps:,} ({tokens:.1f} million tokens) with seed {seed} and the mixture {mixture}{without}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
+from tools.tiny.teachers.parsing import Sentence
 from tools.tiny.teachers.questions import OPEN, fitting
 from tools.tiny.teachers.sentences import read_sentences, topic_of
 
@@ -17,15 +18,9 @@ _TITLES = ("## Questions about {}", "# FAQ: {}", "## {}: questions and answers",
 def faq(document: str, dice: random.Random) -> str | None:
     """A FAQ of two or three pairs; None for a document with fewer sentences that can stand alone."""
     sentences = read_sentences(document)
-    # The open questions go round. That each comes after the one before can be learned from a single look back; that one
-    # of them is still free, when half of all questions are open ones, cannot: the model asked the same thing twice.
-    forms = itertools.islice(itertools.cycle(OPEN), dice.randrange(len(OPEN)), None)
-    pairs: list[tuple[str, str]] = []
-    for sentence in sentences[:MOST]:
-        question = fitting(sentence, dice)
-        if not question or question in dict(pairs):
-            question = next(forms).format(sentence.name)
-        pairs.append((question, sentence.text))
+    pairs = _pairs(sentences, dice, apart=True)
+    if len(pairs) < 2:
+        pairs = _pairs(sentences, dice, apart=False)
     if len(pairs) < 2:
         return None
     layout = dice.choice(_LAYOUTS)
@@ -35,6 +30,29 @@ def faq(document: str, dice: random.Random) -> str | None:
         title = dice.choice(_TITLES)
         lines.insert(0, title.format(topic if "about" in title else topic[:1].upper() + topic[1:]))
     return "\n\n".join(lines)
+
+
+def _pairs(sentences: list[Sentence], dice: random.Random, apart: bool) -> list[tuple[str, str]]:
+    """Questions and answers; `apart`: without a second open question about the same thing.
+
+    Such a question could be answered with the first one's answer, and a small model does.
+    """
+    # The open questions go round. That each comes after the one before can be learned from a single look back; that one
+    # of them is still free, when half of all questions are open ones, cannot: the model asked the same thing twice.
+    forms = itertools.islice(itertools.cycle(OPEN), dice.randrange(len(OPEN)), None)
+    pairs: dict[str, str] = {}
+    open_about: set[str] = set()
+    for sentence in sentences:
+        question = fitting(sentence, dice)
+        if not question or question in pairs:
+            if apart and sentence.name in open_about:
+                continue
+            open_about.add(sentence.name)
+            question = next(forms).format(sentence.name)
+        pairs[question] = sentence.text
+        if len(pairs) == MOST:
+            break
+    return list(pairs.items())
 
 
 _LAYOUTS = (

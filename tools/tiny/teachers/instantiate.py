@@ -71,6 +71,9 @@ _LEADS = {
     "how": ("In numbers: ", "It says: "),
     "why": ("The reason: ", "It says why: "),
 }
+_MOST_WORDS = 32
+"""Words of an answer of two passages."""
+
 _ANY_LEADS = ("It says: ", "In short: ", "This is known: ")
 
 LEAD = 0.3
@@ -122,7 +125,7 @@ def asked_for(question: str) -> list[tuple[str, re.Pattern[str]]]:
 
 
 def _ranked(template: Template, found: Sequence[Passage]) -> list[Passage]:
-    """The sentences that could answer, best first."""
+    """The sentences that could answer, those that are easily copied first, the best of them first."""
     wanted = _content(template)
     literal = " ".join(template.words)
     needs = [needed for _, needed in asked_for(literal)]
@@ -134,7 +137,11 @@ def _ranked(template: Template, found: Sequence[Passage]) -> list[Passage]:
     shared = {passage: len(wanted & stems(passage.text.lower())) for passage in able}
     if wanted:
         able = [passage for passage in able if 3 * shared[passage] >= len(wanted)]
-    return sorted(able, key=lambda passage: (-shared[passage], not _asks_well(passage.text), passage.number))
+
+    def rank(passage: Passage) -> tuple[bool, int, bool, int]:
+        return not passage.is_easy, -shared[passage], not _asks_well(passage.text), passage.number
+
+    return sorted(able, key=rank)
 
 
 def _asks_well(text: str) -> bool:
@@ -201,7 +208,7 @@ def _answer(
     if _WIDE.search(literal):
         follower = next((other for other in found if other.number == passage.number + 1), None)
         more = quoted(follower.text, source) if follower else None
-        if more is not None:
+        if more is not None and len(excerpt.split()) + len(more.split()) <= _MOST_WORDS:
             return f"{excerpt} {more}"
     if dice.random() >= LEAD:
         return excerpt

@@ -12,6 +12,9 @@ from tools.tiny.teachers.words import ABBREVIATIONS, FINITE, HANGING, PREPOSITIO
 SHORTEST, LONGEST = 5, 32
 """Words of a sentence that is used."""
 
+_EASY = 22
+_HARD = re.compile(r"[()\[\]\"“”]|--|[–—]| [,.;:%]")
+
 _END = re.compile(r"(?<=[.!?])[\"”’']{0,2}\s+(?=[\"“‘'(]?[A-Z0-9])|\s*\n\s*")
 _FULL = re.compile(r".*[.!?][\"”’')]{0,2}", re.DOTALL)
 _NAME = re.compile(r"[A-Z][\w’-]*\w(?: (?:of |de |von |van |the )?[A-Z][\w’-]*\w)*")
@@ -34,6 +37,11 @@ class Passage(NamedTuple):
 
     text: str
     number: int
+
+    @property
+    def is_easy(self) -> bool:
+        """Whether a small model can copy it: not long, no brackets, quotation marks or dashes, no ` ,`."""
+        return len(self.text.split()) <= _EASY and not _HARD.search(self.text)
 
 
 def passages(document: str) -> list[Passage]:

@@ -5,8 +5,9 @@ sorted out here, once. A pronoun at the beginning is replaced where the sentence
 mean. Long sentences are cut where their main clause ends: what is left stays true, and an answer does not consist of
 nothing but quotations (the check `copying`).
 
-A small model learns to go on with the next sentence; it cannot learn why one is skipped. So sentences that the rules
-cannot take apart are in the list as well, with the name of what they are about (`tools.tiny.teachers.loose`).
+A small model learns to go on with the next sentence; it cannot learn why one is skipped, unless that is to be seen, as
+with one that begins like those before. So sentences that the rules cannot take apart are in the list as well, with the
+name of what they are about (`tools.tiny.teachers.loose`).
 """
 
 from __future__ import annotations
@@ -108,6 +109,16 @@ def read_instructions(document: str) -> list[str]:
         and not UNWANTED.search(text)
         and text.count('"') % 2 == 0
     ]
+
+
+def told_apart(sentences: list[Sentence], most: int) -> list[Sentence]:
+    """The first sentences, each about something else; not more than two where all are about the same.
+
+    Where two steps are about the same name, a small model takes the first one's sentence twice.
+    """
+    first = {sentence.name.lower(): sentence for sentence in reversed(sentences)}
+    apart = [sentence for sentence in sentences if first[sentence.name.lower()] is sentence]
+    return apart[:most] if len(apart) > 1 else sentences[:2]
 
 
 def topic_of(document: str, sentences: list[Sentence]) -> str:

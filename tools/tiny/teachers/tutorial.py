@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 
 from tools.tiny.teachers.questions import step_title
-from tools.tiny.teachers.sentences import read_instructions, read_sentences, topic_of
+from tools.tiny.teachers.sentences import read_instructions, read_sentences, told_apart, topic_of
 
-MOST = 4
-"""Steps with a sentence of the longest tutorial."""
+MOST = 3
+"""Steps with a sentence of the longest tutorial: see `tools.tiny.teachers.faq.MOST`."""
+
+_MOST_INSTRUCTIONS = 6
 
 _TITLES = (
     "# Getting to know {}",
@@ -43,14 +45,14 @@ def tutorial(document: str, dice: random.Random) -> str | None:
     if title and len(instructions) > 2:
         about = sentences[0].text if sentences and sentences[0].kind == "definition" else "This is how to go about it."
         layout = dice.choice(("{}. {}", "- {1}", "**Step {}:** {}"))
-        steps = [layout.format(number, text) for number, text in enumerate(instructions, 1)]
+        steps = [layout.format(number, text) for number, text in enumerate(instructions[:_MOST_INSTRUCTIONS], 1)]
         return "\n".join((dice.choice(_HOW_TO).format(title, about), *steps))
     if len(sentences) < 2:
         return None
     layout = dice.choice(_STEPS)
     steps = []
     titles: set[str] = set()
-    for sentence in sentences[:MOST]:
+    for sentence in told_apart(sentences, MOST):
         title = step_title(sentence, dice)
         if title in titles:
             title = dice.choice(("Keep in mind what follows.", "Go on reading.", "Add one more fact."))
