@@ -48,7 +48,13 @@ def sampling_of(options: Mapping[str, Any]) -> dict[str, float | int | None]:
 
 
 def pace(model: Model, at: Endpoint, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Generate` that say how fast and how patiently a model is asked."""
+    """The arguments of `Generate` that say how fast and how patiently a model is asked.
+
+    Args:
+        model: who is asked.
+        at: where it answers.
+        options: of the command line, by name; `seed` may be missing, as in scripts that send none.
+    """
     return {
         "seed": options.get("seed"),
         "max_in_flight": options["max_in_flight"] or model.in_flight(at, options["workers"]),
@@ -58,7 +64,16 @@ def pace(model: Model, at: Endpoint, options: Mapping[str, Any]) -> dict[str, An
 
 
 def asking(model: Model, at: Endpoint, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that `Rephrase` and the steps with one prompt (`Prompted`) have in common."""
+    """The arguments that `Rephrase` and the steps with one prompt (`Prompted`) have in common.
+
+    Args:
+        model: as in `pace`.
+        at: where it answers.
+        options: likewise; without `max_tokens`, it is the prompt's own.
+
+    Raises:
+        RunError: --extra-body is no JSON object, or holds a field that finemill sets itself.
+    """
     return {
         "endpoint": at,
         "tokenizer": model.tokenizer,

@@ -17,7 +17,6 @@ from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_plan, show_samples, show_summary
-from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import running
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompt
@@ -120,10 +119,7 @@ def pairs(
         models = [chosen, judging.model] if judging else [chosen]
         check_gpu_memory([one.server for one in models if one.server])
 
-        def instantiate(at: Endpoint) -> Instantiate:
-            return Instantiate(asked, **asking(chosen, at, options))
-
-        trial = instantiate(chosen.at)
+        trial = Instantiate(asked, **asking(chosen, chosen.at, options))
         _ = trial.room  # no room for a document is an error now, not on the GPU node
         fingerprint: dict[str, Any] = {
             "input": input,
@@ -160,7 +156,7 @@ def pairs(
                     for part, _ in run.passes():
                         steps = [
                             ReadUnits(part, chunk_size, columns=COLUMNS),
-                            instantiate(at),
+                            Instantiate(asked, **asking(chosen, at, options)),
                             *judges,
                             WriteShards(part, PAIR_SCHEMA, shard_format),
                         ]
