@@ -15,6 +15,7 @@ from blocks.generate.tokenizer import load_tokenizer
 from blocks.judge.flow import parse_judgement
 from blocks.shards.folder import RunError
 from tools.tiny import card, data
+from tools.tiny.copies import FIRST, FURTHER, FURTHER_LONG, first_copies, further_copies
 from tools.tiny.data import PAIR_RUBRIC, Encoded, Examples, Source, Teachers, group
 from tools.tiny.teachers import (
     GENERIC,
@@ -25,7 +26,7 @@ from tools.tiny.teachers import (
     spoil_pair,
     templatize,
 )
-from tools.tiny.tokenizer import END, START, VOCABULARY, train_tokenizer
+from tools.tiny.tokenizer import END, SPECIAL, START, VOCABULARY, train_tokenizer
 
 ROOT = Path(__file__).parents[2]
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u", "an", "el", "or")]
@@ -152,16 +153,32 @@ def test_tokenizer_gives_every_text_back_and_splits_numbers(examples):
 
 
 def test_copies_repeat_a_stretch_from_any_place_on(examples):
-    made = examples.copies(3)
-    assert made == examples.copies(3) != examples.copies(4) and len(made) == 64
-    turns = set()
-    for tokens, answer in made:
-        length = answer - 2
-        stretch, again = tokens[:length], tokens[length + 1 :]
-        found = [turn for turn in range(length) if stretch[turn:] + stretch[:turn] == again]
-        assert found
-        turns.update(found)
+    made = first_copies(examples, 3)
+    assert made == first_copies(examples, 3) != first_copies(examples, 4) and len(made) == FIRST
+    turns = {_turn(copy) for copy in made}
     assert len(turns) > 3
+
+
+def test_further_copies_are_short_and_long_and_of_the_whole_vocabulary(examples):
+    made = [list(further_copies(examples, step)) for step in range(200)]
+    assert made[3] == list(further_copies(examples, 3)) != made[4]
+    assert all(len(step) == FURTHER + FURTHER_LONG for step in made)
+    copies = list(itertools.chain.from_iterable(made))
+    assert all(_turn(copy) is not None for copy in copies)
+    known = {token for source in SOURCES for token in examples.tokenizer.encode(source.text).ids}
+    said = {token for tokens, answer in copies for token in tokens[answer:]}
+    assert len(known) < 0.6 * VOCABULARY and len(said) > 0.9 * VOCABULARY
+    assert not said & set(range(len(SPECIAL)))
+
+
+def _turn(copy: Encoded) -> int | None:
+    """From where on a stretch is repeated."""
+    tokens, answer = copy
+    [separator] = [at for at, token in enumerate(tokens) if token == SPECIAL.index(END)]
+    stretch, again = tokens[:separator], tokens[separator + 1 :]
+    assert separator + 1 < answer < len(tokens)
+    found = [turn for turn in range(separator) if (stretch[turn:] + stretch[:turn])[: len(again)] == again]
+    return found[0] if found else None
 
 
 def test_groups_keep_every_example_and_their_limit():
@@ -217,7 +234,8 @@ def test_a_resumed_run_ends_with_the_same_weights(torch, examples, tmp_path, mon
 
     monkeypatch.setattr(train, "EXAMPLES", 2)
     monkeypatch.setattr(train, "COPYING", 0)
-    first = sum(len(examples[number].tokens) for number in range(3 * train.EXAMPLES))
+    steps = train.Steps(examples)
+    first = sum(len(example.tokens) for step in range(3) for part in steps[step] for example in part)
     budget = train.Budget(tokens=2 * first)
 
     class Dying(Examples):

@@ -8,6 +8,7 @@ documents is set aside by a hash of its id before anything else happens; neither
 from __future__ import annotations
 
 import gzip
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -38,14 +39,14 @@ PAIR_RUBRIC = "relevance"
 """The rubric for pairs of an instruction and an answer."""
 
 MIXTURE = {
-    "faq": 19,
-    "math": 8,
-    "table": 18,
-    "tutorial": 17,
+    "faq": 21,
+    "math": 6,
+    "table": 19,
+    "tutorial": 13,
     "judge": 5,
     "continue": 1,
-    "templatize": 8,
-    "instantiate": 24,
+    "templatize": 10,
+    "instantiate": 25,
 }
 """Examples of each task in a hundred.
 
@@ -68,11 +69,10 @@ PAIRS_JUDGED = 0.33
 """Share of the judgements that are about pairs."""
 
 _REAL_QUERIES = 0.6  # share of the queries to make templates of; the others are made
+_REWORDED, _OTHER_WORDS = 0.5, 0.25  # share of the real ones that get other words, and share of their words
 _GENERIC_SHARE = 0.35  # of the templates to make pairs of; the others were real queries
 _CHOICE, _GENERIC_CHOICE = 24, 3  # templates of which the best fitting is taken: a run searches for them, too
-_UNFIT = 0.13  # share of the templates that are taken even if the document does not fit
-
-_COPIED = (6, 30)  # tokens
+_UNFIT = 0.05  # share of the templates that are taken even if the document does not fit
 
 _ATTEMPTS = 20
 
@@ -268,30 +268,6 @@ class Examples:
         template = compile_template(CHAT_TEMPLATE)
         return lambda prompt: render_chat(template, {}, [{"role": "user", "content": prompt}], {})
 
-    def copies(self, number: int) -> list[Encoded]:
-        """64 short stretches of documents, each to be repeated from some place in it on, around its end.
-
-        Answers consist of copies, and a model that is shown answers from the beginning does not find out how to copy:
-        after 7 M tokens its loss is 1.8 nats per answer token, and no name is right. With these first it copies after
-        350 steps, and has a loss of 0.9 after another 1.5 M tokens. Half of the stretches are shuffled, so that nothing
-        but copying helps; all have the words of real documents, since it learns to copy those that it sees.
-        """
-        dice = random.Random(f"{self.seed}\0copies\0{number}")
-        length = dice.randint(*_COPIED)
-        [separator] = self.tokenizer.encode(END, add_special_tokens=False).ids
-        made: list[Encoded] = []
-        while len(made) < 64:
-            tokens = self.tokenizer.encode(dice.choice(self.documents).text[:2000], add_special_tokens=False).ids
-            if len(tokens) < length:
-                continue
-            first, turn = dice.randint(0, len(tokens) - length), dice.randrange(length)
-            stretch = tokens[first : first + length]
-            if dice.random() < 0.5:
-                dice.shuffle(stretch)
-            # Where it begins to repeat cannot be known, so that token does not count.
-            made.append(Encoded([*stretch, separator, *stretch[turn:], *stretch[:turn]], length + 2))
-        return made
-
     def __getitem__(self, number: int) -> Encoded:
         """The example with this number in tokens."""
         return self.encode(self.example(number))
@@ -328,7 +304,7 @@ class Examples:
         """A stretch of a real document, or a generated one, of about `room[0]` to `room[1]` tokens."""
         tokens = dice.randint(*room)
         if dice.random() < GENERATED:
-            text = next(self.teachers.documents(dice))
+            text = "\n\n".join(itertools.islice(self.teachers.documents(dice), 4 if tokens > _SHORT[1] else 1))
         else:
             text = dice.choice(self.documents).text
             if tokens > _SHORT[1]:  # most documents are shorter than that
@@ -362,9 +338,16 @@ class Examples:
     def query(self, dice: random.Random) -> str | None:
         """A real query, or one with names of documents; None where the document has no names."""
         if self.queries and dice.random() < _REAL_QUERIES:
-            return self._neutral(dice.choice(self.queries).text)
+            return self._neutral(self._reworded(dice.choice(self.queries).text, dice))
         template = dice.choice(self.teachers.generic if dice.random() < 0.5 else self.templates)
         return self.teachers.made_query(template, self.document(dice, _SHORT), dice)
+
+    def _reworded(self, query: str, dice: random.Random) -> str:
+        """A query, or one with some words of a document: the real ones are few, and their words are soon known."""
+        if dice.random() >= _REWORDED:
+            return query
+        others = dice.choice(self.documents).text.lower().split()
+        return " ".join(dice.choice(others) if dice.random() < _OTHER_WORDS else word for word in query.split())
 
     def task(self, dice: random.Random) -> Task:
         """A document, and of some templates mostly that which fits it best."""
