@@ -7,7 +7,7 @@ import random
 
 from tools.tiny.teachers.parsing import Sentence
 from tools.tiny.teachers.questions import OPEN, fitting
-from tools.tiny.teachers.sentences import read_sentences, topic_of
+from tools.tiny.teachers.sentences import read_sentences, told_apart, topic_of
 
 MOST = 3
 """Questions of the longest FAQ: with each more, the model is likelier to lose its place and to give an answer again."""
@@ -18,9 +18,7 @@ _TITLES = ("## Questions about {}", "# FAQ: {}", "## {}: questions and answers",
 def faq(document: str, dice: random.Random) -> str | None:
     """A FAQ of two or three pairs; None for a document with fewer sentences that can stand alone."""
     sentences = read_sentences(document)
-    pairs = _pairs(sentences, dice, apart=True)
-    if len(pairs) < 2:
-        pairs = _pairs(sentences, dice, apart=False)
+    pairs = _pairs(told_apart(sentences, MOST), dice)
     if len(pairs) < 2:
         return None
     layout = dice.choice(_LAYOUTS)
@@ -32,26 +30,16 @@ def faq(document: str, dice: random.Random) -> str | None:
     return "\n\n".join(lines)
 
 
-def _pairs(sentences: list[Sentence], dice: random.Random, apart: bool) -> list[tuple[str, str]]:
-    """Questions and answers; `apart`: without a second open question about the same thing.
-
-    Such a question could be answered with the first one's answer, and a small model does.
-    """
+def _pairs(sentences: list[Sentence], dice: random.Random) -> list[tuple[str, str]]:
     # The open questions go round. That each comes after the one before can be learned from a single look back; that one
     # of them is still free, when half of all questions are open ones, cannot: the model asked the same thing twice.
     forms = itertools.islice(itertools.cycle(OPEN), dice.randrange(len(OPEN)), None)
     pairs: dict[str, str] = {}
-    open_about: set[str] = set()
     for sentence in sentences:
         question = fitting(sentence, dice)
         if not question or question in pairs:
-            if apart and sentence.name in open_about:
-                continue
-            open_about.add(sentence.name)
             question = next(forms).format(sentence.name)
         pairs[question] = sentence.text
-        if len(pairs) == MOST:
-            break
     return list(pairs.items())
 
 

@@ -114,7 +114,7 @@ def read_instructions(document: str) -> list[str]:
 def told_apart(sentences: list[Sentence], most: int) -> list[Sentence]:
     """The first sentences, each about something else; not more than two where all are about the same.
 
-    Where two steps are about the same name, a small model takes the first one's sentence twice.
+    Where two steps or answers are about the same name, a small model takes the first one's sentence twice.
     """
     first = {sentence.name.lower(): sentence for sentence in reversed(sentences)}
     apart = [sentence for sentence in sentences if first[sentence.name.lower()] is sentence]

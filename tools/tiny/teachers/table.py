@@ -8,10 +8,13 @@ from collections.abc import Sequence
 
 from tools.tiny.teachers.parsing import Sentence, clause, counted, shortened
 from tools.tiny.teachers.questions import ask, aspect
-from tools.tiny.teachers.sentences import read_sentences, topic_of
+from tools.tiny.teachers.sentences import read_sentences, told_apart, topic_of
 
 MOST = 3
 """Rows of the longest table: see `tools.tiny.teachers.faq.MOST`."""
+
+_MOST_LOOSE = 2
+"""Rows where subjects have to be looked for inside of the sentences: the topic stands before most of them."""
 
 _LABEL = 4
 """Words of the longest name in the first column; the topic stands for longer ones."""
@@ -87,7 +90,8 @@ def _quantities(sentences: Sequence[Sentence], dice: random.Random) -> _Made | N
 
 
 def _facts(sentences: Sequence[Sentence], topic: str, dice: random.Random) -> _Made | None:
-    chosen = sentences[:MOST]
+    plain = told_apart([sentence for sentence in sentences if _begins(sentence)], MOST)
+    chosen = plain if len(plain) > 1 else told_apart(list(sentences), _MOST_LOOSE)
     if len(chosen) < 2:
         return None
     asked = dice.choice(chosen)
@@ -104,13 +108,17 @@ def _facts(sentences: Sequence[Sentence], topic: str, dice: random.Random) -> _M
     return _rows(header, rows, "---"), question, answer
 
 
+def _begins(sentence: Sentence) -> bool:
+    """Whether a sentence begins with its subject, and that is short enough for the first column."""
+    return bool(sentence.subject) and not sentence.lead and len(sentence.name.split()) <= _LABEL
+
+
 def _label(sentence: Sentence, topic: str) -> str:
-    """What a row is about: the short subject that its sentence begins with, or what the document is about.
+    """What a row is about: the subject that its sentence begins with, or what the document is about.
 
     A name from further inside the sentence, and the model copies the sentence into the first column.
     """
-    begins = sentence.subject and not sentence.lead and len(sentence.name.split()) <= _LABEL
-    return sentence.name if begins else topic or sentence.name
+    return sentence.name if _begins(sentence) else topic or sentence.name
 
 
 def _fact(sentence: Sentence) -> str:

@@ -28,7 +28,9 @@ _ASKING = re.compile(
     r"(?:(?:is|are|was|were|do|does|did) )?",
     re.IGNORECASE,
 )
-_LAST = re.compile(r"(.+ (?:of|in|on|to|for|by|with|from|at|is|are|was|were|and|the|that) )(.+)", re.IGNORECASE)
+_JOINT = re.compile(
+    r"(?:\S+ ){1,4}?(?:of|in|on|to|for|by|with|from|at|is|are|was|were|and|the|that) (?P<topic>.+)", re.IGNORECASE
+)
 _OPEN = re.compile(r"(?:the|a|an|of|in|on|to|for|by|with|from|at|and|or|it|he|she|they|there|i|you|we)", re.IGNORECASE)
 
 _ANY = Frame(re.compile("(?P<topic>.+)"), "An article about a subject that says what is to know about it.")
@@ -42,7 +44,8 @@ def templatize(query: str) -> str | None:
             return _checked(query, _filled(query, match), frame, match)
     if (asked := _ASKING.match(query)) and (match := _ANY.pattern.fullmatch(query, asked.end())):
         return _checked(query, _filled(query, match), _ANY, match)
-    if (last := _LAST.fullmatch(query.rstrip("?!. "))) and (match := _ANY.pattern.search(query, last.start(2))):
+    # The first joint of the first words: a small model decides while it copies, and cannot know which is the last.
+    if match := _JOINT.fullmatch(query):
         return _checked(query, _filled(query, match), _ANY, match)
     first, _, rest = query.partition(" ")
     return _checked(query, f"{first} {_variable('topic', rest)}", _ANY, None) if rest else None
