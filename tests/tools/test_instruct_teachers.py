@@ -58,6 +58,7 @@ def pair(template: str, document: str, seed: int = 1) -> tuple[str, str] | None:
         ("where was the movie summer of 42 filmed", "where was the movie <fi>title of a film or series</fi> filmed"),
         ("Who wrote Dracula?", "Who wrote <fi>title of a book</fi>?"),
         ("five tools of security management", "five tools of <fi>subject</fi>"),
+        ("location of the ten commandments in the bible", "location of <fi>subject</fi>"),
     ],
 )
 def test_queries_become_templates(query: str, template: str) -> None:
@@ -100,14 +101,24 @@ def test_every_pair_is_sound_and_some_documents_do_not_fit() -> None:
     ("template", "instruction", "answer"),
     [
         ("when was <fi>name of a place</fi> founded", "when was Anna Sorberg founded", "It was founded"),
-        ("how many schools has <fi>name of a place</fi>", "how many schools has the town", "12 schools"),
+        ("how many schools has <fi>name of a place</fi>", "how many schools has Kelmark", "12 schools"),
         ("why was <fi>name of a thing</fi> closed", "why was the bridge closed", "because the river"),
     ],
 )
 def test_the_sentence_that_is_asked_for_answers(template: str, instruction: str, answer: str) -> None:
     found = parse_pair(parse_template(template), Source(TOWN), instantiate(template, TOWN, random.Random(1)))
     assert found is not None
+    assert found.instruction.text == instruction
     assert answer in found.answer.text
+
+
+def test_a_sentence_begins_with_what_is_asked_about_unless_it_holds_all_that_is_asked_for() -> None:
+    text = "In Varia the old mill was sold. Kelmark is a quiet town. Since then it was closed."
+    asked, answer = pair("what about <fi>subject</fi>", text) or ("", "")
+    assert asked == "what about Kelmark" and "<excerpt>Kelmark is a quiet town.</excerpt>" in answer
+    asked, answer = pair("what was sold in <fi>name of a place</fi>", text) or ("", "")
+    assert asked == "what was sold in Varia" and "<excerpt>In Varia the old mill was sold.</excerpt>" in answer
+    assert pair("what about <fi>subject</fi>", text.replace("Kelmark", "There")) is None
 
 
 @pytest.mark.parametrize(
