@@ -33,6 +33,7 @@ MIN_LETTERS, MIN_SURE = 15, 0.8
 English questions to a search engine 94 % are told, and 3 are taken for another language."""
 
 _UNIT_BITS = 40
+_MOST = 10**12  # what is larger is no frequency, and sums of it might not fit into 64 bits
 _QUOTES = "\"'“”‘’«»„‚"
 
 
@@ -61,10 +62,19 @@ class Duplicates:
         chunk_size: rows per chunk of the run.
         text_column: column with the query.
         where: rows that do not match are no queries.
+        frequency_column: column with how often the query of a row was asked; a row without a number counts once.
     """
 
-    def __init__(self, folder: RunFolder, chunk_size: int, text_column: str, where: Sequence[Where] = ()) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        chunk_size: int,
+        text_column: str,
+        where: Sequence[Where] = (),
+        frequency_column: str | None = None,
+    ) -> None:
         self.folder, self.chunk_size, self.text_column, self.where = folder, chunk_size, text_column, tuple(where)
+        self.frequency_column = frequency_column
         self._table: np.ndarray[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,16 +93,20 @@ class Duplicates:
 
     def _count(self, units: Sequence[Unit]) -> np.ndarray[Any, Any]:
         """Hashes in rising order, the first place of each, and how often it occurs; shape (3, queries)."""
-        hashes, places = array("Q"), array("Q")
-        needed = [self.text_column, *(found.column for found in self.where)]
+        hashes, places, asked = array("Q"), array("Q"), array("Q")
+        counted = [self.frequency_column] if self.frequency_column else []
+        needed = [self.text_column, *counted, *(found.column for found in self.where)]
         for unit in units:
             for offset, row in enumerate(read_rows(unit.file, unit.start, unit.stop, needed)):
                 text = row.get(self.text_column) if isinstance(row, dict) else None
                 if isinstance(row, dict) and isinstance(text, str) and all(matches(row) for matches in self.where):
                     hashes.append(query_hash(text))
                     places.append((unit.number << _UNIT_BITS) + offset)
-        found, first, counts = np.unique(np.array(hashes, "<u8"), return_index=True, return_counts=True)
-        return np.stack([found, np.array(places, "<u8")[first], counts.astype("<u8")])
+                    asked.append(_frequency(row[counted[0]]) if counted and counted[0] in row else 1)
+        found, first, kind = np.unique(np.array(hashes, "<u8"), return_index=True, return_inverse=True)
+        counts = np.zeros(len(found), "<u8")
+        np.add.at(counts, kind, np.array(asked, "<u8"))
+        return np.stack([found, np.array(places, "<u8")[first], counts])
 
     def look_up(self, query: str, lineage: str) -> tuple[bool, int]:
         """Whether a query with this lineage is the first of its kind, and how often it occurs in the plan.
@@ -110,6 +124,13 @@ class Duplicates:
         if row == len(hashes) or int(hashes[row]) != key:
             raise RunError(f"the query {lineage} is newer than the table of this run's queries: start the run again")
         return int(places[row]) == mine, int(counts[row])
+
+
+def _frequency(told: object) -> int:
+    """How often a query was asked; once where its row tells no number."""
+    if isinstance(told, int | float) and not isinstance(told, bool) and 1 <= told <= _MOST:
+        return int(told)
+    return 1
 
 
 class Hygiene(PipelineStep):

@@ -48,6 +48,13 @@ def templates(
             rich_help_panel=IN,
         ),
     ] = None,
+    frequency_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with how often a query was asked: 'frequency' by default; without it each row counts once.",
+            rich_help_panel=IN,
+        ),
+    ] = None,
     where: arguments.WhereFilters = None,
     limit: arguments.Limit = None,
     language: Annotated[
@@ -129,16 +136,17 @@ def templates(
             pins["input"] = pin(input)
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
-        named = [source_column] if source_column else []
+        named = [column for column in (source_column, frequency_column) if column]
         check_columns(files, [text_column, *named, *(found.column for found in filters)])
-        source = source_column or "source"
-        has_source = any(source in columns_of_first_rows(file) for file in files)
+        source, frequency = source_column or "source", frequency_column or "frequency"
+        columns = set().union(*map(columns_of_first_rows, files))
+        has_source, has_frequency = source in columns, frequency in columns
         chosen = model_of(options, folder.state, pins.get("model_revision"), TEMPLATIZER)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("templatize", chosen.name)
         evaluation = EvaluationSets(decontaminate) if decontaminate else None
         moderator = choose_moderation(moderation) if moderation else None
         hygiene = Hygiene(
-            Duplicates(folder, chunk_size, text_column, filters),
+            Duplicates(folder, chunk_size, text_column, filters, frequency if has_frequency else None),
             None if language == "any" else language,
             min_words,
             max_words,
@@ -152,6 +160,7 @@ def templates(
             "text_column": text_column,
             "id_column": id_column,
             "source_column": source if has_source else None,
+            **({"frequency_column": frequency} if has_frequency else {}),
             "where": where or [],
             "chunk_size": chunk_size,
             "shard_format": shard_format,

@@ -99,6 +99,17 @@ def test_rows_that_are_left_out_are_no_duplicates_of_what_stays(tmp_path):
     assert duplicates.look_up("who wrote emma", "00000-00000:1") == (True, 1)
 
 
+def test_a_column_says_how_often_a_query_was_asked(tmp_path):
+    told = [3, 2.0, None, "many", -1, True, 10**15]
+    rows = [{"text": "who wrote emma", "asked": number} for number in told]
+    write_jsonl(tmp_path / "in" / "a.jsonl", [*rows, {"text": "Who wrote Emma?"}])
+    write_parquet(tmp_path / "in" / "b.parquet", [{"text": "who is emma", "asked": 7}], 1)
+    duplicates = Duplicates(planned(tmp_path, tmp_path / "in", 10), 10, "text", frequency_column="asked")
+    duplicates.find()
+    assert duplicates.look_up("who wrote emma", "00000-00000:0") == (True, 3 + 2 + 6)
+    assert duplicates.look_up("who is emma", "00001-00000:0") == (True, 7)
+
+
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
