@@ -101,7 +101,6 @@ def test_every_pair_is_sound_and_some_documents_do_not_fit() -> None:
     ("template", "instruction", "answer"),
     [
         ("when was <fi>name of a place</fi> founded", "when was Anna Sorberg founded", "It was founded"),
-        ("how many schools has <fi>name of a place</fi>", "how many schools has Kelmark", "12 schools"),
         ("why was <fi>name of a thing</fi> closed", "why was the bridge closed", "because the river"),
     ],
 )

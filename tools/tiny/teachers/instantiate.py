@@ -125,31 +125,30 @@ def asked_for(question: str) -> list[tuple[str, re.Pattern[str]]]:
 
 
 def _ranked(template: Template, found: Sequence[Passage]) -> list[Passage]:
-    """The sentences that could answer, those that are easily copied first, the best of them first.
+    """The sentences that could answer, the best of them first.
 
-    They begin with what the question can name: a small model finds a name, but not the beginning of the sentence around
-    it. When any sentence was good enough, half of them began otherwise, and the model began one answer in eight with
-    words that are in no sentence. One that holds all that is asked for, and is easily copied, may begin otherwise.
+    All are easily copied, and begin with what the question can name: a small model finds a name, but not the beginning
+    of the sentence around it. When any sentence was good enough, half of them began otherwise, and the model began one
+    answer in eight with words that are in no sentence. Only one that holds all that is asked for may begin otherwise.
     """
     wanted = _content(template)
     literal = " ".join(template.words)
     needs = [needed for _, needed in asked_for(literal)]
     if _YEAR_WANTED in template.variables:
         needs.append(_YEAR)
-    able = [passage for passage in found if all(need.search(passage.text) for need in needs)]
+    able = [passage for passage in found if passage.is_easy and all(need.search(passage.text) for need in needs)]
     if literal.startswith(("who", "whose")):
         able = [passage for passage in able if _persons(passage.text)]
     shared = {passage: len(wanted & stems(passage.text.lower())) for passage in able}
 
     def answers(passage: Passage) -> bool:
-        has_all = bool(wanted) and shared[passage] == len(wanted)
-        begins = bool(subject(passage.text))
-        return (begins and 3 * shared[passage] >= len(wanted)) or (passage.is_easy and has_all)
+        if wanted and shared[passage] == len(wanted):
+            return True
+        return bool(subject(passage.text)) and 3 * shared[passage] >= len(wanted)
 
-    def rank(passage: Passage) -> tuple[bool, int, bool, int]:
-        return not passage.is_easy, -shared[passage], not names(passage.text), passage.number
-
-    return sorted(filter(answers, able), key=rank)
+    return sorted(
+        filter(answers, able), key=lambda passage: (-shared[passage], not names(passage.text), passage.number)
+    )
 
 
 def _persons(text: str) -> list[str]:
