@@ -15,7 +15,7 @@ from blocks.generate.tokenizer import load_tokenizer
 from blocks.judge.flow import parse_judgement
 from blocks.shards.folder import RunError
 from tools.tiny import card, data
-from tools.tiny.copies import FIRST, FURTHER, FURTHER_LONG, first_copies, further_copies
+from tools.tiny.copies import FIRST, FURTHER, FURTHER_LONG, _repeat, first_copies, further_copies
 from tools.tiny.data import PAIR_RUBRIC, Encoded, Examples, Source, Teachers, group
 from tools.tiny.teachers import (
     GENERIC,
@@ -169,6 +169,12 @@ def test_further_copies_are_short_and_long_and_of_the_whole_vocabulary(examples)
     said = {token for tokens, answer in copies for token in tokens[answer:]}
     assert len(known) < 0.6 * VOCABULARY and len(said) > 0.9 * VOCABULARY
     assert not said & set(range(len(SPECIAL)))
+
+
+def test_a_phrase_comes_again_and_again():
+    stretch = list(range(400))
+    _repeat(stretch, random.Random(1))
+    assert len(stretch) == 400 and max(map(stretch.count, stretch)) > 10
 
 
 def _turn(copy: Encoded) -> int | None:
