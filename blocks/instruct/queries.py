@@ -52,7 +52,7 @@ def query_hash(query: str) -> int:
 
 
 class Duplicates:
-    """Where each query of a plan stands first, and how often it occurs.
+    """Where each query of a plan stands first, and how often it was asked: in how many rows, or as these say.
 
     The table of a plan is made once, by whoever needs it first, and memory-mapped: 24 bytes per different query. A plan
     that has grown gets another one, in which all that stood first still does.
@@ -92,24 +92,24 @@ class Duplicates:
         self._table = (np.memmap(path, "<u8", mode="r") if size else np.empty(0, "<u8")).reshape(3, -1)
 
     def _count(self, units: Sequence[Unit]) -> np.ndarray[Any, Any]:
-        """Hashes in rising order, the first place of each, and how often it occurs; shape (3, queries)."""
+        """Hashes in rising order, the first place of each, and how often it was asked; shape (3, queries)."""
         hashes, places, asked = array("Q"), array("Q"), array("Q")
-        counted = [self.frequency_column] if self.frequency_column else []
-        needed = [self.text_column, *counted, *(found.column for found in self.where)]
+        counted = self.frequency_column
+        needed = [self.text_column, *([counted] if counted else []), *(found.column for found in self.where)]
         for unit in units:
             for offset, row in enumerate(read_rows(unit.file, unit.start, unit.stop, needed)):
                 text = row.get(self.text_column) if isinstance(row, dict) else None
                 if isinstance(row, dict) and isinstance(text, str) and all(matches(row) for matches in self.where):
                     hashes.append(query_hash(text))
                     places.append((unit.number << _UNIT_BITS) + offset)
-                    asked.append(_frequency(row[counted[0]]) if counted and counted[0] in row else 1)
+                    asked.append(_frequency(row.get(counted)) if counted else 1)
         found, first, kind = np.unique(np.array(hashes, "<u8"), return_index=True, return_inverse=True)
         counts = np.zeros(len(found), "<u8")
         np.add.at(counts, kind, np.array(asked, "<u8"))
         return np.stack([found, np.array(places, "<u8")[first], counts])
 
     def look_up(self, query: str, lineage: str) -> tuple[bool, int]:
-        """Whether a query with this lineage is the first of its kind, and how often it occurs in the plan.
+        """Whether a query with this lineage is the first of its kind, and how often it was asked in all of the plan.
 
         Raises:
             RunError: it does not stand in the plan of the table.
@@ -134,7 +134,7 @@ def _frequency(told: object) -> int:
 
 
 class Hygiene(PipelineStep):
-    """Pass on queries that are worth a template; `metadata["frequency"]` says how often each occurs in the plan.
+    """Pass on queries that are worth a template; `metadata["frequency"]` says how often each was asked.
 
     Refused are duplicates (`duplicate`), what has fewer or more words (`too_few_words`, `too_many_words`), what is in
     another language (`other_language`), and items of evaluation sets that are too short for `blocks.filters.
