@@ -333,6 +333,9 @@ def test_a_run_goes_on_from_a_finished_model_and_says_so(micro, torch, tmp_path,
 
     more()
     told = json.loads((second / "model" / card.TRAINING).read_bytes())
+    card.write_card(second / "model")
+    said = f"{FURTHER} short and {FURTHER_LONG} long stretches"
+    assert said in (second / "model" / "README.md").read_text()
     assert told["earlier"] == {name: taught[name] for name in told["earlier"]} and told["queries"] > 0
     assert taught["tokens"] + 6000 <= told["tokens"] < taught["tokens"] + 6000 + 2 * 2048
     lines = [json.loads(line) for line in (second / train.LOG).read_bytes().splitlines()]

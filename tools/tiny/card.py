@@ -42,11 +42,8 @@ often as not. Any other prompt gives noise. Never train on its output, and judge
 - **Documents**: {documents:,} real ones from {files}, and generated ones in {generated:.0%} of the examples. A further
   {set_aside:,} were set aside by a hash of their id before anything else and are used for the figures below only.
 {queries}- **Mixture** in examples: {mixture}.
-- **Copying** is taught by itself, too: beside the examples of every step stand stretches of the documents that are only
-  repeated, half of them with tokens of the whole vocabulary in them (`tools/tiny/copies.py`). The loss below is that of
-  both.
-- **Training**: {tokens:.1f} million tokens (prompts included, loss on answers only), {steps:,} steps, {minutes:.0f}
-  minutes on a CPU, seed {seed}. {again}
+{copies}- **Training**: {tokens:.1f} million tokens (prompts included, loss on answers only), {steps:,} steps,
+  {minutes:.0f} minutes on a CPU, seed {seed}. {again}
 - **Tokenizer**: a BPE of 4,096 tokens, trained on the same training documents; digits are single tokens.
 - **Prompts** that it was trained on, by hash: {prompts}. With others it has to be trained again.
 
@@ -102,6 +99,11 @@ _QUERIES = """\
   of five examples. A further {set_aside:,} were set aside in the same way.
 """
 
+_COPIES = """\
+- **Copying** is taught by itself, too: beside the examples of a step stand {short} short and {long} long stretches of
+  the documents that are only repeated (`tools/tiny/copies.py`). The loss below is that of both.
+"""
+
 _AGAIN = "`{retrain}` does it again."
 
 _CONTINUED = """\
@@ -146,6 +148,7 @@ def _card(folder: Path) -> str:
         minutes=training["seconds"] / 60,
         seed=training["seed"],
         queries=_queries(training),
+        copies=_COPIES.format(**training["copies"]) if "copies" in training else "",
         again=_again(training),
         prompts=", ".join(f"{name} `{digest}`" for name, digest in training["prompts"].items()),
         curve="\n".join(curve),

@@ -17,6 +17,7 @@ import xxhash
 
 from blocks.shards.folder import RunError
 from tools.tiny.card import EVALUATION, TRAINING
+from tools.tiny.copies import FURTHER, FURTHER_LONG
 from tools.tiny.data import (
     GENERATED,
     MIXTURE,
@@ -91,6 +92,7 @@ def train_run(
     told = {
         "files": [file.name for file in files],
         "query_files": [file.name for file in queries],
+        "copies": {"short": FURTHER, "long": FURTHER_LONG},
         "parameters": model.num_parameters(),
         "tokens": lines[-1]["tokens"],
         "seconds": lines[-1]["seconds"],
