@@ -5,8 +5,8 @@
     python tools/train_tiny.py card --out runs/tiny
 
 Needs torch and transformers (`make cpu`). Kill it at any time: the same command goes on. `--from demo/finemill-tiny`
-teaches a finished model more. `OUT/model` is what is served and bundled; everything else in `OUT` can be deleted after
-that.
+teaches a finished model more; with `--practised FILE` also what it answered well itself, which `practise` has written.
+`OUT/model` is what is served and bundled; everything else in `OUT` can be deleted after that.
 """
 
 from __future__ import annotations
@@ -63,8 +63,11 @@ def train(
             "--from", exists=True, file_okay=False, help="Go on from this model; the budget is for what is new."
         ),
     ] = None,
+    practised: Annotated[
+        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="File of `practise`; may be repeated.")
+    ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="End after so many tokens, prompts included.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="End after so many minutes of training.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.1, help="End after so many minutes of training.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, examples and wordings.")] = 0,
     compile: Annotated[
         bool, typer.Option(help="Let torch compile the network: a third faster, needs a C++ compiler.")
@@ -76,7 +79,25 @@ def train(
         from tools.tiny.run import train_run
 
         seconds = None if minutes is None else 60 * minutes
-        train_run(documents, queries or [], out, tokens, seconds, seed, compile, earlier)
+        train_run(documents, queries or [], out, tokens, seconds, seed, compile, earlier, practised or [])
+
+
+@app.command()
+def practise(
+    documents: DOCUMENTS,
+    out: Annotated[Path, typer.Option(dir_okay=False, help="JSON Lines, for `train --practised`; a part goes on.")],
+    model: Annotated[Path, typer.Option("--from", exists=True, file_okay=False, help="The model to ask.")],
+    queries: QUERIES = None,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first example, to share them out.")] = 0,
+    examples: Annotated[int, typer.Option(min=1, help="Numbers of examples; a sixth cannot be checked.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Of examples and sampling.")] = 1,
+) -> None:
+    """Ask a finished model about training documents, and keep its answers where the checks find nothing wrong."""
+    with one_line_errors(console):
+        need_torch()
+        from tools.tiny.run import practise_run
+
+        console.print_json(data=practise_run(documents, queries or [], model, out, first, examples, seed))
 
 
 @app.command()
@@ -84,7 +105,9 @@ def evaluate(
     documents: DOCUMENTS,
     out: OUT,
     queries: QUERIES = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of the documents set aside.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many of the documents and of the queries set aside.")
+    ] = None,
 ) -> None:
     """Ask OUT/model about the documents that were set aside, and write OUT/model/evaluation.json."""
     with one_line_errors(console):

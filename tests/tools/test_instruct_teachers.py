@@ -149,13 +149,24 @@ def test_passages_stand_in_the_document_and_quotations_lead_back_to_them() -> No
                 count += 1
                 assert source.expand(excerpt).text == passage.text
     assert count > 200
-    twice = "The red otter sleeps during the long day. The red otter sleeps during the long day."
-    assert quoted("A b c d e f g h i j k l", Source(twice)) is None
+    twice = Source("The red otter sleeps during the long day. The red otter sleeps during the long day.")
+    assert quoted("The red otter sleeps during the long day.", twice), "the same words wherever they stand"
+    assert quoted("The red fox sleeps during the long day.", twice) is None
+    assert quoted("The red otter\nsleeps", Source("The red otter\nsleeps")) is None
+
+
+def test_a_sentence_is_quoted_with_its_brackets_and_quotation_marks() -> None:
+    first = 'Kelmark (formerly "Old Kell"; pop. 1,200) is a town in Varia.'
+    asked, answer = pair("what is <fi>subject</fi>", f"{first} Kelmark has a mill.") or ("", "")
+    assert asked == "what is Kelmark" and f"<excerpt>{first}</excerpt>" in answer
 
 
 def test_subjects_and_names_are_copied() -> None:
     assert subject("The red otter is about 30 centimetres long.") == "the red otter"
     assert subject("It was founded in 1820.") == ""
+    assert subject("Anna Sorberg (1820-1890) was a painter.") == "Anna Sorberg"
+    assert subject("Sorberg, a painter, went to Varia.") == "Sorberg"
+    assert subject("However, the mill was sold.") == subject("In 1820, the mill was sold.") == ""
     assert names("Today Anna Sorberg met the King of Varia in March.") == ["Anna Sorberg", "King of Varia"]
 
 

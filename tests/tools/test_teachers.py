@@ -112,6 +112,20 @@ def test_questions_fit_their_answers(text: str, question: str) -> None:
     assert question in (TEACHERS["faq"](text, random.Random(1)) or "")
 
 
+@pytest.mark.parametrize("name", ["faq", "table"])
+def test_answers_begin_at_the_top_and_go_on_with_what_is_new(name: str) -> None:
+    text = (
+        "Kelmark is a town in Varia. The old walls of Kelmark stand beside the river. The river runs through Ulmouth. "
+        "Tora Belstad came to the mill. The baker sells bread."
+    )
+    made = {TEACHERS[name](text, random.Random(number)) or "" for number in range(20)}
+    for said in made:
+        places = [said.index(words) for words in ("Kelmark is a town", "The river runs", "Tora Belstad came")]
+        assert places == sorted(places) and "old walls" not in said and "baker" not in said, said
+    lone = "Kelmark is a town in Varia. In 1820 Tora Belstad came from Ulmouth. The baker sells bread."
+    assert all("baker" not in (TEACHERS[name](lone, random.Random(number)) or "") for number in range(20))
+
+
 @pytest.mark.parametrize("text", ["", "No.", "alberta\n - arctic ocean\n - bow river", "He said so. They left."])
 def test_documents_without_sentences_get_no_answer(text: str) -> None:
     assert [teacher(text, random.Random(1)) for teacher in TEACHERS.values()] == [None] * len(TEACHERS)

@@ -38,13 +38,14 @@ often as not. Any other prompt gives noise. Never train on its output, and judge
 
 ## How it was made
 
-- **Answers** come from the rules in `tools/tiny/teachers`; no language model wrote any of them.
+- **Answers** come from the rules in `tools/tiny/teachers`{practised}; no other language model wrote any of them.
 - **Documents**: {documents:,} real ones from {files}, and generated ones in {generated:.0%} of the examples. A further
   {set_aside:,} were set aside by a hash of their id before anything else and are used for the figures below only.
 {queries}- **Mixture** in examples: {mixture}.
 {copies}- **Training**: {tokens:.1f} million tokens (prompts included, loss on answers only), {steps:,} steps,
   {minutes:.0f} minutes on a CPU, seed {seed}. {again}
-- **Tokenizer**: a BPE of 4,096 tokens, trained on the same training documents; digits are single tokens.
+- **Tokenizer**: a BPE of 4,096 tokens, trained on the training documents, generated ones, answers of the teachers and
+  the prompts; digits are single tokens.
 - **Prompts** that it was trained on, by hash: {prompts}. With others it has to be trained again.
 
 | million tokens | loss (nats per answer token) |
@@ -99,17 +100,23 @@ _QUERIES = """\
   of five examples. A further {set_aside:,} were set aside in the same way.
 """
 
+_PRACTISED = """,
+  and from step {since:,} on, in {share:.0%} of the examples{tasks}, from practice: {examples:,} training examples
+  that an earlier of these models was asked about, with its own answer where the checks of a run found nothing wrong
+  with it, and the rules' otherwise (`tools/tiny/practise.py`)"""
+
 _COPIES = """\
-- **Copying** is taught by itself, too: beside the examples of a step stand {short} short and {long} long stretches of
-  the documents that are only repeated (`tools/tiny/copies.py`). The loss below is that of both.
+- **Copying** is taught by itself, too: beside the examples of {since} stand {short} short and {long} long
+  stretches{before} of the documents that are only repeated (`tools/tiny/copies.py`). The loss below is that of both.
 """
 
-_AGAIN = "`{retrain}` does it again."
+_AGAIN = "`{retrain}` does it again, with the teachers and the mixture of the checkout; the files are not bundled."
 
 _CONTINUED = """\
 It goes on from earlier
   models, each with the teachers of its time: {stages}. `{retrain}`
-  trains all of it from the beginning instead, which gives other weights."""
+  trains one from the beginning instead, with the teachers and the mixture of the checkout, which gives other weights;
+  the files are not bundled."""
 
 _STAGE = "up to step {steps:,} ({tokens:.1f} million tokens) with seed {seed} and the mixture {mixture}{without}"
 
@@ -148,7 +155,8 @@ def _card(folder: Path) -> str:
         minutes=training["seconds"] / 60,
         seed=training["seed"],
         queries=_queries(training),
-        copies=_COPIES.format(**training["copies"]) if "copies" in training else "",
+        copies=_copies(training),
+        practised=_practised(training),
         again=_again(training),
         prompts=", ".join(f"{name} `{digest}`" for name, digest in training["prompts"].items()),
         curve="\n".join(curve),
@@ -165,6 +173,33 @@ def _queries(training: dict[str, Any]) -> str:
         return ""
     files = ", ".join(f"`{name}`" for name in training["query_files"])
     return _QUERIES.format(queries=training["queries"], files=files, set_aside=training["queries_set_aside"])
+
+
+def _copies(training: dict[str, Any]) -> str:
+    """That copies stood beside the examples, and from which step on."""
+    if "copies" not in training:
+        return ""
+    first, before = training, ""
+    while "copies" in first.get("earlier", {}):
+        later, first = first, first["earlier"]
+        if first["copies"] != later["copies"]:
+            before += f" ({first['copies']['short']} and {first['copies']['long']} up to step {first['steps']:,})"
+    since = f"a step, from step {first['earlier']['steps']:,} on," if "earlier" in first else "a step"
+    return _COPIES.format(**training["copies"], since=since, before=before)
+
+
+def _practised(training: dict[str, Any]) -> str:
+    """That some answers are a model's own."""
+    found: list[str] = []
+    stage = training
+    while stage:
+        if "practised" in stage:
+            since = stage["earlier"]["steps"] if "earlier" in stage else 0
+            told = stage["practised"]  # the first such stage drew from all tasks alike
+            tasks = f" of {', '.join(told['tasks'])}" if "tasks" in told else ""
+            found.insert(0, _PRACTISED.format(**told | {"since": since, "tasks": tasks}))
+        stage = stage.get("earlier", {})
+    return "".join(found)
 
 
 def _again(training: dict[str, Any]) -> str:

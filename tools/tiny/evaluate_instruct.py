@@ -81,7 +81,7 @@ def _instantiate(model: Any, examples: Examples, seed: int) -> tuple[dict[str, A
     null = teacher_null = agrees = 0
     reasons: Counter[str] = Counter()
     for task, answer in zip(tasks, answers, strict=True):
-        reason = _fault(task, answer)
+        reason = fault(task, answer)
         wanted = examples.teachers.instantiate(*task, dice) == "null"
         null += reason == "null"
         teacher_null += wanted
@@ -101,7 +101,7 @@ def _instantiate(model: Any, examples: Examples, seed: int) -> tuple[dict[str, A
     return told, _samples("instantiate", ((task.template, said) for task, said in zip(tasks, answers, strict=True)))
 
 
-def _fault(task: Task, answer: Generated) -> str | None:
+def fault(task: Task, answer: Generated) -> str | None:
     """Why an answer is no sound pair; `null` where the model says that there is none, None where nothing is wrong."""
     if not answer.stopped:
         return "cut_off"

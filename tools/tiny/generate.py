@@ -14,7 +14,7 @@ from tools.tiny.data import Examples
 from tools.tiny.tokenizer import CONTEXT, END, PAD, SPECIAL
 
 ANSWER_TOKENS = 512
-"""Longest answer; teachers write 250 at most."""
+"""Longest answer; teachers seldom write more than 250."""
 
 BATCH = 16
 
@@ -32,7 +32,12 @@ def load(folder: Path) -> Any:
 
 
 def generate(
-    model: Any, examples: Examples, asked: Sequence[str], seed: int, sampling: dict[str, float] | None = None
+    model: Any,
+    examples: Examples,
+    asked: Sequence[str],
+    seed: int,
+    sampling: dict[str, float] | None = None,
+    longest: int | None = None,
 ) -> list[Generated]:
     """Answers to prompts, in their order.
 
@@ -42,6 +47,7 @@ def generate(
         asked: user messages.
         seed: of the sampling.
         sampling: `temperature` and `top_p`; None for the model's own.
+        longest: tokens after which an answer is given up; None for `ANSWER_TOKENS`.
     """
     torch.manual_seed(seed)
     encoded = [examples.prompt_tokens(prompt) for prompt in asked]
@@ -55,7 +61,7 @@ def generate(
         for row, number in enumerate(batch):
             tokens[row, length - len(encoded[number]) :] = torch.tensor(encoded[number])
             seen[row, length - len(encoded[number]) :] = 1
-        room = min(ANSWER_TOKENS, CONTEXT - length)
+        room = min(longest or ANSWER_TOKENS, CONTEXT - length)
         with torch.inference_mode():
             out = model.generate(tokens, attention_mask=seen, max_new_tokens=room, **(sampling or {}))
         for number, said in zip(batch, out[:, length:].tolist(), strict=True):

@@ -21,6 +21,7 @@ from tools.tiny.copies import FURTHER, FURTHER_LONG
 from tools.tiny.data import (
     GENERATED,
     MIXTURE,
+    PRACTISED,
     Examples,
     Source,
     load_teachers,
@@ -31,6 +32,7 @@ from tools.tiny.data import (
 )
 from tools.tiny.evaluate import evaluate
 from tools.tiny.model import export
+from tools.tiny.practise import practise, read_practised
 from tools.tiny.tokenizer import TOKENIZER_FILES, train_tokenizer
 from tools.tiny.train import LOG, Budget, begin_with, train
 
@@ -44,6 +46,7 @@ def train_run(
     seed: int,
     compiled: bool,
     earlier: Path | None = None,
+    practised: Sequence[Path] = (),
 ) -> None:
     """Train and export to `out / "model"`, from where a former call was killed.
 
@@ -57,6 +60,7 @@ def train_run(
         compiled: whether torch compiles the network.
         earlier: folder of a finished model to go on from. Its weights and tokenizer are taken over, the optimizers
             begin anew, and the budget is for what comes on top.
+        practised: files of `practise_run`.
 
     Raises:
         RunError: `out` holds a run that was begun otherwise, there is no budget, or nothing to go on from.
@@ -76,13 +80,22 @@ def train_run(
         "prompts": prompt_hashes(),
         "mixture": MIXTURE,
         "generated": GENERATED,
+        "copies": {"short": FURTHER, "long": FURTHER_LONG},
     }
+    from_practice = read_practised(practised)
+    if from_practice:
+        begun["practised"] = {
+            "share": PRACTISED,
+            "examples": len(from_practice),
+            "tasks": sorted({example.task for example in from_practice}),
+            "hash": xxhash.xxh3_64_hexdigest(orjson.dumps([example[:3] for example in from_practice])),
+        }
     start = _begin(out, begun, earlier)
     teachers = load_teachers()
     tokenizer = out / "tokenizer"
     if not (tokenizer / TOKENIZER_FILES[-1]).is_file():
         train_tokenizer(tokenizer_texts(documents, teachers, seed), tokenizer)
-    examples = Examples(documents, teachers, tokenizer, seed, asked)
+    examples = Examples(documents, teachers, tokenizer, seed, asked, from_practice)
     budget = Budget(tokens, seconds, start.get("steps", 0), start.get("tokens", 0), start.get("seconds", 0.0))
     model = train(examples, out, budget, compiled=compiled)
     finished = out / "model"
@@ -92,14 +105,29 @@ def train_run(
     told = {
         "files": [file.name for file in files],
         "query_files": [file.name for file in queries],
-        "copies": {"short": FURTHER, "long": FURTHER_LONG},
         "parameters": model.num_parameters(),
         "tokens": lines[-1]["tokens"],
         "seconds": lines[-1]["seconds"],
         "steps": lines[-1]["step"] + 1,
         "loss": [*start.get("loss", []), *_curve(lines)],
     }
+    start.pop("loss", None)  # the curve above holds it
     _write(finished / TRAINING, begun | told | ({"earlier": start} if start else {}))
+
+
+def practise_run(
+    files: Sequence[Path], queries: Sequence[Path], model: Path, out: Path, first: int, number: int, seed: int
+) -> dict[str, int]:
+    """Ask a finished model about the documents to train on; see `practise`.
+
+    Raises:
+        RunError: there is no finished model, or it was trained on other documents or queries.
+    """
+    documents, _ = split_off(read_documents(files))
+    asked, _ = split_off(read_documents(queries))
+    _finished(model, {"documents_hash": _digest(documents), "queries_hash": _digest(asked)})
+    examples = Examples(documents, load_teachers(), model, seed, asked)
+    return practise(model, examples, out, first, number)
 
 
 def evaluate_run(files: Sequence[Path], queries: Sequence[Path], out: Path, limit: int | None) -> dict[str, Any]:
@@ -125,8 +153,8 @@ def _begin(out: Path, begun: dict[str, Any], earlier: Path | None) -> dict[str, 
         start = _take_over(earlier, out, begun) if earlier else {}
         _write(file, begun | ({"earlier": start} if start else {}))
     before = orjson.loads(file.read_bytes())
-    different = [name for name, value in begun.items() if before.get(name) != value]
-    if earlier and "earlier" not in before:
+    different = [name for name in begun | before if name != "earlier" and before.get(name) != begun.get(name)]
+    if earlier and before.get("earlier", {}).get("weights") != _weights(earlier):
         different.append("weights than those of --from")
     if different:
         raise RunError(f"{out} was begun with other {', '.join(different)}: take another --out, or delete it")
@@ -135,7 +163,18 @@ def _begin(out: Path, begun: dict[str, Any], earlier: Path | None) -> dict[str, 
 
 
 def _take_over(earlier: Path, out: Path, begun: dict[str, Any]) -> dict[str, Any]:
-    """Make the first checkpoint of a model that is finished, and tell how that was trained.
+    """Make the first checkpoint of a model that is finished, and tell how that was trained."""
+    told = _finished(earlier, begun)
+    (out / "tokenizer").mkdir(exist_ok=True)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(earlier / name, out / "tokenizer" / name)
+    begin_with(earlier, out, told["steps"], told["tokens"], told["seconds"])
+    names = ("steps", "tokens", "seconds", "seed", "prompts", "mixture", "generated", "copies", "practised", "loss")
+    return {name: told[name] for name in (*names, "earlier") if name in told} | {"weights": _weights(earlier)}
+
+
+def _finished(earlier: Path, begun: dict[str, Any]) -> dict[str, Any]:
+    """How a finished model was trained.
 
     Raises:
         RunError: a file of it is missing, or the documents are split otherwise, so that it may have seen those set
@@ -148,12 +187,12 @@ def _take_over(earlier: Path, out: Path, begun: dict[str, Any]) -> dict[str, Any
     for name in ("documents", "queries"):
         if told.get(name) and told[f"{name}_hash"] != begun[f"{name}_hash"]:
             raise RunError(f"{earlier} was trained on other {name}: it may have seen those that are set aside")
-    (out / "tokenizer").mkdir(exist_ok=True)
-    for name in TOKENIZER_FILES:
-        shutil.copyfile(earlier / name, out / "tokenizer" / name)
-    begin_with(earlier, out, told["steps"], told["tokens"], told["seconds"])
-    names = ("steps", "tokens", "seconds", "seed", "prompts", "mixture", "loss", "earlier")
-    return {name: told[name] for name in names if name in told}
+    return told
+
+
+def _weights(model: Path) -> str | None:
+    file = model / "model.safetensors"
+    return xxhash.xxh3_64_hexdigest(file.read_bytes()) if file.is_file() else None
 
 
 def _digest(sources: Sequence[Source]) -> str:

@@ -7,7 +7,7 @@ import random
 
 from tools.tiny.teachers.parsing import Sentence
 from tools.tiny.teachers.questions import OPEN, fitting
-from tools.tiny.teachers.sentences import read_sentences, told_apart, topic_of
+from tools.tiny.teachers.sentences import onward, read_sentences, topic_of
 
 MOST = 3
 """Questions of the longest FAQ: with each more, the model is likelier to lose its place and to give an answer again."""
@@ -18,7 +18,7 @@ _TITLES = ("## Questions about {}", "# FAQ: {}", "## {}: questions and answers",
 def faq(document: str, dice: random.Random) -> str | None:
     """A FAQ of two or three pairs; None for a document with fewer sentences that can stand alone."""
     sentences = read_sentences(document)
-    pairs = _pairs(told_apart(sentences, MOST), dice)
+    pairs = _pairs(onward(sentences, MOST), dice)
     if len(pairs) < 2:
         return None
     layout = dice.choice(_LAYOUTS)

@@ -127,16 +127,19 @@ def asked_for(question: str) -> list[tuple[str, re.Pattern[str]]]:
 def _ranked(template: Template, found: Sequence[Passage]) -> list[Passage]:
     """The sentences that could answer, the best of them first.
 
-    All are easily copied, and begin with what the question can name: a small model finds a name, but not the beginning
-    of the sentence around it. When any sentence was good enough, half of them began otherwise, and the model began one
-    answer in eight with words that are in no sentence. Only one that holds all that is asked for may begin otherwise.
+    Whether a sentence can be copied easily does not matter: which one it is to be is seen at its beginning. When those
+    with brackets or quotation marks were left out, the model took them all the same, and left out the brackets.
+
+    All begin with what the question can name: a small model finds a name, but not the beginning of the sentence around
+    it. When any sentence was good enough, half of them began otherwise, and the model began one answer in eight with
+    words that are in no sentence. Only one that holds all that is asked for may begin otherwise.
     """
     wanted = _content(template)
     literal = " ".join(template.words)
     needs = [needed for _, needed in asked_for(literal)]
     if _YEAR_WANTED in template.variables:
         needs.append(_YEAR)
-    able = [passage for passage in found if passage.is_easy and all(need.search(passage.text) for need in needs)]
+    able = [passage for passage in found if all(need.search(passage.text) for need in needs)]
     if literal.startswith(("who", "whose")):
         able = [passage for passage in able if _persons(passage.text)]
     shared = {passage: len(wanted & stems(passage.text.lower())) for passage in able}
@@ -210,7 +213,7 @@ def _answer(
     length = len(passage.text)
     if _WIDE.search(literal):
         follower = next((other for other in found if other.number == passage.number + 1), None)
-        more = quoted(follower.text, source) if follower and follower.is_easy else None
+        more = quoted(follower.text, source) if follower else None
         if more is not None and len(excerpt.split()) + len(more.split()) <= _MOST_WORDS:
             return f"{excerpt} {more}"
     if dice.random() >= LEAD:

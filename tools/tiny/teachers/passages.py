@@ -7,19 +7,17 @@ from typing import NamedTuple
 
 from blocks.generate.errors import Rejected
 from blocks.instruct.excerpts import Source
-from tools.tiny.teachers.words import ABBREVIATIONS, FINITE, HANGING, PREPOSITIONS
+from tools.tiny.teachers.words import ABBREVIATIONS, CONNECTIVES, FINITE, HANGING, PREPOSITIONS
 
-SHORTEST, LONGEST = 5, 32
+SHORTEST, LONGEST = 5, 40
 """Words of a sentence that is used."""
-
-_EASY = 28
-_HARD = re.compile(r"[()\[\]\"“”]| [,.;:%]")
 
 _END = re.compile(r"(?<=[.!?])[\"”’']{0,2}\s+(?=[\"“‘'(]?[A-Z0-9])|\s*\n\s*")
 _FULL = re.compile(r".*[.!?][\"”’')]{0,2}", re.DOTALL)
 _NAME = re.compile(r"[A-Z][\w’-]*\w(?: (?:of |de |von |van |the )?[A-Z][\w’-]*\w)*")
 _PLAIN = re.compile(r"[\w’ -]+")
 _BEHIND_NAME = re.compile(rf",|['’]s?\b| \(| (?:{'|'.join(sorted(FINITE))})\b")
+_BESIDE = re.compile(rf"(?P<name>{_NAME.pattern})(?: \(|, (?=\d|an? |the |who |which |one ))")
 _START = frozenset(word.capitalize() for word in HANGING | PREPOSITIONS | {"the", "a", "an"})
 _TIMES = frozenset(
     "January February March April May June July August September October November December Monday Tuesday Wednesday "
@@ -38,14 +36,6 @@ class Passage(NamedTuple):
     text: str
     number: int
 
-    @property
-    def is_easy(self) -> bool:
-        """Whether a small model can copy it: not long, no brackets or quotation marks, no ` ,`.
-
-        In FAQs and tables it leaves out what stands in brackets, and so it does here.
-        """
-        return len(self.text.split()) <= _EASY and not _HARD.search(self.text)
-
 
 def passages(document: str) -> list[Passage]:
     """The whole sentences of a document that can be quoted."""
@@ -57,7 +47,9 @@ def passages(document: str) -> list[Passage]:
         quotes = re.match(r"[\"”’']{0,2}", document[end:following])
         text += quotes[0] if quotes else ""
         last = text.rpartition(" ")[2]
-        if "\n" not in document[end:following] and (last in ABBREVIATIONS or re.fullmatch(r"(?:[A-Za-z]\.)+", last)):
+        opened = text.count("(") > text.count(")")  # "(pop. 1,200)" does not end
+        abbreviated = last in ABBREVIATIONS or re.fullmatch(r"(?:[A-Za-z]\.)+", last)
+        if "\n" not in document[end:following] and (opened or abbreviated):
             continue
         start = following
         text = text.strip()
@@ -100,6 +92,9 @@ def names(text: str) -> list[str]:
 
 def subject(text: str) -> str:
     """What stands before the verb of a sentence, as within a question; empty where that is no plain name or thing."""
+    if beside := _BESIDE.match(text):  # "Anna Sorberg (1820-1890) was", "Sorberg, a painter, was"
+        name = beside["name"]
+        return "" if text.startswith(CONNECTIVES) or name in _START | _TIMES else name
     words = text.split(" ")
     for at, word in enumerate(words[:6]):
         if at and (word in FINITE or (word.endswith("ed") and len(word) > 4)):

@@ -74,7 +74,7 @@ def _score(instruction: str, answer: str) -> tuple[int, str]:
     if not answer.rstrip().endswith((".", "!", "?", '"', "”", ")", "'")):
         return 3, f"{said} But it breaks off after {_quoted(answer.split()[-4:])}."
     sentences = _SENTENCE.split(answer)
-    if len(set(sentences)) < len(sentences) or len(set(sentences)) <= len(sentences) / 2:
+    if len(set(sentences)) < len(sentences):
         return 3, f"{said} But it says the same several times."
     foreign = [part for part in sentences if not stems(part.lower()) & stems(instruction.lower())]
     if len(foreign) > 1:

@@ -13,6 +13,7 @@ name of what they are about (`tools.tiny.teachers.loose`).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from blocks.filters.checks.tutorial import VERBS
 from tools.tiny.teachers.loose import loose
@@ -32,6 +33,10 @@ from tools.tiny.teachers.words import (
 
 ENOUGH = 2
 """Sentences that can stand alone, from which on the others of a document are not used."""
+
+_NAME = 4
+"""Words of the longest name that a sentence can begin with."""
+
 _DATELINE = re.compile(r"^[A-Z][\w .,'-]{2,40}(?: \([\w ]{2,20}\))? ?(?:--|—|–) ")
 _BRACKETS = re.compile(r" ?\([^()]{0,200}\)| ?\[[^\[\]]{0,60}\]")
 _SPACE_BEFORE = re.compile(r" +([.,;:!?%)]|'s\b|n't\b)")
@@ -109,6 +114,33 @@ def read_instructions(document: str) -> list[str]:
         and not UNWANTED.search(text)
         and text.count('"') % 2 == 0
     ]
+
+
+def begins(sentence: Sentence) -> bool:
+    """Whether a sentence begins with its subject, and that is short enough to be called by."""
+    return bool(sentence.subject) and not sentence.lead and len(sentence.name.split()) <= _NAME
+
+
+def onward(sentences: list[Sentence], most: int) -> list[Sentence]:
+    """The first sentence, and the next ones that are about something new.
+
+    Always from the top: a model that may begin anywhere begins with the last one as well, has nowhere to go then, and
+    gives the same sentence again. Not more than two where one does not begin with what it is about.
+    """
+    chosen = sentences[:1]
+    for sentence in sentences[1:]:
+        if len(chosen) < most and _all_new([*chosen, sentence]):
+            chosen.append(sentence)
+    if len(chosen) < 2:
+        return sentences[:2]
+    return chosen if all(map(begins, chosen)) else chosen[:2]
+
+
+def _all_new(sentences: Sequence[Sentence]) -> bool:
+    """Whether no sentence before names what one is about: asked about that, a small model takes the sentence before."""
+    names = [sentence.name.lower().removeprefix("the ") for sentence in sentences]
+    texts = [sentence.text.lower() for sentence in sentences]
+    return not any(name in text for at, name in enumerate(names) for text in texts[:at])
 
 
 def told_apart(sentences: list[Sentence], most: int) -> list[Sentence]:

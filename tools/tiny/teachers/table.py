@@ -8,16 +8,10 @@ from collections.abc import Sequence
 
 from tools.tiny.teachers.parsing import Sentence, clause, counted, shortened
 from tools.tiny.teachers.questions import ask, aspect
-from tools.tiny.teachers.sentences import read_sentences, told_apart, topic_of
+from tools.tiny.teachers.sentences import onward, read_sentences
 
 MOST = 3
 """Rows of the longest table: see `tools.tiny.teachers.faq.MOST`."""
-
-_MOST_LOOSE = 2
-"""Rows where subjects have to be looked for inside of the sentences: the topic stands before most of them."""
-
-_LABEL = 4
-"""Words of the longest name in the first column; the topic stands for longer ones."""
 
 _CELL = 10
 """Words to which a cell is cut where it can be."""
@@ -34,8 +28,7 @@ def table(document: str, dice: random.Random) -> str | None:
     """A table of two or three rows with its question; None for a document with fewer than two usable sentences."""
     sentences = read_sentences(document)
     makers = [maker for maker in (_years, _quantities) if maker(sentences, random.Random(0))]
-    topic = topic_of(document, sentences)
-    made = dice.choice(makers)(sentences, dice) if makers and dice.random() < 0.7 else _facts(sentences, topic, dice)
+    made = dice.choice(makers)(sentences, dice) if makers and dice.random() < 0.7 else _facts(sentences, dice)
     if made is None:
         return None
     rows, question, answer = made
@@ -89,42 +82,23 @@ def _quantities(sentences: Sequence[Sentence], dice: random.Random) -> _Made | N
     return _rows(header, rows, "---:"), question, answer
 
 
-def _facts(sentences: Sequence[Sentence], topic: str, dice: random.Random) -> _Made | None:
-    plain = told_apart([sentence for sentence in sentences if _begins(sentence)], MOST)
-    chosen = plain if len(plain) > 1 else told_apart(list(sentences), _MOST_LOOSE)
+def _facts(sentences: list[Sentence], dice: random.Random) -> _Made | None:
+    chosen = onward(sentences, MOST)
     if len(chosen) < 2:
         return None
-    asked = dice.choice(chosen)
-    question, answer = ask(asked, dice), _capital(f"{asked.subject} {_fact(asked)}.".strip())
+    # A whole sentence ends where every small model sees it; where its subject ends, and the next cell has to begin, it
+    # did not see in one row of twelve.
     if len({sentence.name for sentence in chosen}) == 1:
-        header = dice.choice((("Aspect", "Fact"), ("Point", "Details"), ("Kind of fact", "What is said")))
-        rows = [(aspect(sentence), _capital(_fact(sentence))) for sentence in chosen]
-        header = header[0], f"{header[1]} about {chosen[0].name}"
+        header = dice.choice((("Fact", "Aspect"), ("Details", "Point"), ("What is said", "Kind of fact")))
+        rows = [(sentence.text[:-1], aspect(sentence)) for sentence in chosen]
+        header = f"{header[0]} about {chosen[0].name}", header[1]
     else:
         header = dice.choice(
-            (("Subject", "Fact"), ("Topic", "Details"), ("Who or what", "What is said"), ("Name", "What one learns"))
+            (("Fact", "About"), ("Statement", "Subject"), ("What is said", "Who or what"), ("What one learns", "Name"))
         )
-        rows = [(_capital(_label(sentence, topic)), _fact(sentence)) for sentence in chosen]
-    return _rows(header, rows, "---"), question, answer
-
-
-def _begins(sentence: Sentence) -> bool:
-    """Whether a sentence begins with its subject, and that is short enough for the first column."""
-    return bool(sentence.subject) and not sentence.lead and len(sentence.name.split()) <= _LABEL
-
-
-def _label(sentence: Sentence, topic: str) -> str:
-    """What a row is about: the subject that its sentence begins with, or what the document is about.
-
-    A name from further inside the sentence, and the model copies the sentence into the first column.
-    """
-    return sentence.name if _begins(sentence) else topic or sentence.name
-
-
-def _fact(sentence: Sentence) -> str:
-    # A definition stays whole: its question asks for all of it.
-    most = max(5, _CELL + 2 - len(sentence.subject.split()))
-    return shortened(f"{sentence.verb} {sentence.rest}".strip(), most, 5)
+        rows = [(sentence.text[:-1], _capital(sentence.name)) for sentence in chosen]
+    asked = dice.choice(chosen)
+    return _rows(header, rows, "---"), ask(asked, dice), asked.text
 
 
 def _rows(header: Sequence[str], rows: Sequence[Sequence[str]], first: str) -> str:

@@ -35,7 +35,11 @@ _STEPS = ("{}. **{}** {}", "{}. {} {}", "### Step {}: {}\n{}")
 
 
 def tutorial(document: str, dice: random.Random) -> str | None:
-    """A tutorial of three to six steps; None for a document with fewer than two sentences that can stand alone."""
+    """A tutorial of a document's own instructions, or of its sentences.
+
+    Returns:
+        None for a document with fewer than three instructions and two sentences that can stand alone.
+    """
     sentences = read_sentences(document)
     topic = topic_of(document, sentences)
     instructions = list(dict.fromkeys(read_instructions(document)))

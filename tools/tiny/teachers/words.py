@@ -125,8 +125,8 @@ PEOPLE = frozenset(
 
 ABBREVIATIONS = frozenset(
     """
-    Mr. Mrs. Ms. Dr. St. Jr. Sr. Prof. Gen. Col. Capt. Lt. Sgt. Sen. Rep. Gov. Rev. No. vs. etc. e.g. i.e. Inc. Ltd.
-    Co. Corp. Bros. Brig. Maj. Cmdr. Adm. Mt. Ft. c. ca. cf. approx. Jan. Feb. Mar. Apr. Aug. Sept. Sep. Oct.
+    Mr. Mrs. Ms. Dr. St. Ste. Jr. Sr. Prof. Gen. Col. Capt. Lt. Sgt. Sen. Rep. Gov. Rev. No. vs. etc. e.g. i.e. Inc.
+    Ltd. Co. Corp. Bros. Brig. Maj. Cmdr. Adm. Mt. Ft. c. ca. cf. approx. Jan. Feb. Mar. Apr. Aug. Sept. Sep. Oct.
     Nov. Dec. feat. Vol. pp. al.
     """.split()
 )
