@@ -41,7 +41,7 @@ from blocks.shards.folder import RunError
 
 Verdict = Literal["pass", "flag", "reject"]
 
-VERSION = 1
+VERSION = 2
 """Raise it when a check measures differently: it is part of a run's fingerprint."""
 
 CHECKS: dict[str, Callable[..., list[Measure]]] = {
@@ -323,6 +323,7 @@ def bucket(value: float) -> str:
     """Where a value falls in the summary's distributions: tenths up to 1, whole numbers to 10, then powers of two."""
     if not math.isfinite(value):
         raise RunError(f"a check measured {value}")
+    value = round(value, 9)  # 1 - 0.8 is a little less than 0.2
     if value < 1:
         return f"{math.floor(10 * value) / 10:g}"
     return f"{math.floor(value)}" if value < 10 else f"{2 ** math.floor(math.log2(value))}"

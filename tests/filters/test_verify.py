@@ -118,6 +118,15 @@ def test_buckets():
     assert [bucket(value) for value in (0, 0.05, 0.3, 0.99, 1, 3.7, 9, 10, 100, 5000)] == [
         *("0", "0", "0.3", "0.9", "1", "3", "9", "8", "64", "4096")
     ]
+    assert [bucket(tenths / 10) for tenths in range(10)] == [f"{tenths / 10:g}" for tenths in range(10)]
+
+
+def test_buckets_of_what_floating_point_lost():
+    assert [bucket(1 - tenths / 10) for tenths in range(1, 10)] == [f"{tenths / 10:g}" for tenths in range(9, 0, -1)]
+    assert [bucket(value) for value in (0.8 - 0.1, 1 - 4 / 5, 2.9999999999999996, 15.999999999999998)] == [
+        *("0.7", "0.2", "3", "16")
+    ]
+    assert [bucket(value) for value in (0.2999, 0.19999, 0.99999, 2.9999)] == ["0.2", "0.1", "0.9", "2"]
 
 
 def test_what_is_usual_for_a_format():

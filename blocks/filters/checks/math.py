@@ -1,23 +1,19 @@
 r"""Checks a math word problem: it asks something, is solved, and its final answer is what the last step gives.
 
 Whether the steps are right is for another check. Here the answer that is stated (`#### 42`, `\boxed{42}`, "Answer: 42",
-"Therefore, she has 42 apples.") is compared with the last result behind an equals sign, without units and formatting.
+"Therefore, she has 42 apples.") is compared with the last result of the steps before it (`agreement`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
 
+from blocks.filters.checks.agreement import FIRST, SENTENCE_END, Answer, agrees
 from blocks.filters.checks.measure import Measure
-from blocks.filters.checks.values import Value, last_results, same, values_in
+from blocks.filters.checks.values import values_in
 
-# How long a sentence behind the last equation may be, the end of a solution with its answer, and how far back the last
-# equation is looked for, in characters. They bound the time for hostile text.
-_SENTENCE_CHARACTERS = 200
+# The end of a text in which labels and answers are looked for, in characters. It bounds the time for hostile text.
 _END_CHARACTERS = 2000
-_STEPS_CHARACTERS = 20_000
 
 _MARK = r"^[ \t>]{0,8}(?:#{1,6}[ \t]{0,4})?(?:[-+][ \t]{1,4})?(?:\d{1,2}[.)][ \t]{1,4})?[*_]{0,3}"
 _LABEL_END = r"(?:[ \t]{0,2}\d{1,2})?[*_]{0,3}[ \t]{0,4}(?:[:.][*_]{0,3}|$)"
@@ -57,34 +53,36 @@ _SPELLED = re.compile(
 )
 _DIGIT = re.compile(r"[0-9]")
 _NUMBER = re.compile(r"[0-9][0-9.,/]*")
-_FIRST = re.compile(r"[-−$€£*_ \t(]{0,6}\.?\d")
 _HASHES = re.compile(r"^####[ \t]{0,4}(?P<answer>[*_$\\(\[]{0,6}[-−]?[$€£]?\.?\d[^\n]{0,80})$", re.MULTILINE)
 _BOXED = re.compile(r"\\boxed[ \t]?\{(?P<answer>(?:[^{}\n]|\{[^{}\n]{0,80}\}){1,160})\}")
-# It begins with a letter, and cases are spelled out, since so it is found several times as fast.
+# It begins with a letter, and cases are spelled out, since so it is found several times as fast. "Verify the answer:"
+# states none.
 _ANSWER = re.compile(
-    r"[Aa](?:nswers?|NSWERS?)[*_]{0,3}[ \t]{0,2}(?::|(?:to [^:.=\n]{1,80}? )?(?:is|are)\b:?|$)[*_]{0,3}\s{0,4}"
+    r"[Aa](?<!(?:eck|ify|irm) (?:the|our) [Aa])(?<!(?:eck|ify|irm) your [Aa])(?:nswers?|NSWERS?)"
+    r"[*_]{0,3}[ \t]{0,2}(?::|(?:to [^:.=\n]{1,80}? )?(?:is|are)\b:?|$)[*_]{0,3}\s{0,4}"
     r"(?P<answer>[^\n]{0,400})",
     re.MULTILINE,
 )
 _CONCLUSION = re.compile(
     r"[-*_ \t]{0,6}(?:therefore|thus|hence|so|consequently|in total|altogether|in conclusion)\b", re.IGNORECASE
 )
-_SENTENCE_END = re.compile(r"[.!?][*_)\"”]{0,4}[ \t\n]+|\n+")
-# Behind these words a solution is only looked at once more.
-_CHECKING = re.compile(
-    r"^[ \t#*_]{0,8}(?:(?:let['’]s[ \t]|to[ \t])?(?:check|verif(?:y|ication)|double-check)\b|note:)",
+# The lines of an answer that is a list begin alike: with a bullet, a name and a colon, or a number. Longer lines, and
+# those with an equation, explain it.
+_BULLET = r"[ \t>]{0,8}(?:[-*+•]|\(?[a-z]\)|\(?\d{1,2}\)|\d{1,2}\.)[ \t]{1,4}"
+_LINE = r"(?!.{0,80}\b(?:check(?:ing)?\b|verif|proof|confirm|note:|expla|reason|because|since|step \d))[^=\n]{1,80}$"
+_LIST = re.compile(
+    r"(?:[^\d=\n]{1,100}:[ \t]{0,4}\n\s{0,4})?(?:"
+    + "|".join(
+        rf"{form}{_LINE}(?:{gap}{form}{_LINE}){{1,9}}"
+        for form, gap in ((_BULLET, r"\n\s{0,4}"), (r"[^\W\d][^:=\n]{0,40}:[ \t]", "\n"), (FIRST.pattern, "\n"))
+    )
+    + ")",
     re.IGNORECASE | re.MULTILINE,
 )
+_BULLETS = re.compile(rf"^{_BULLET}", re.IGNORECASE | re.MULTILINE)
 _UNFINISHED = re.compile(
     r"(?:[=+*/×÷:,(]|\b(?:is|are|the|a|an|of|and|to|equals|has|have))[ \t*_$]{0,4}\Z", re.IGNORECASE
 )
-_ROUNDING = re.compile(
-    r"\bround|\bwhole\b|\bfull\b|\bat least\b|\bnearest\b|\bapproximately\b|≈|\babout\b", re.IGNORECASE
-)
-
-# Every way to speak of rounding holds one of these; looking for them takes a fiftieth of the time.
-_ROUNDING_HINTS = ("round", "whole", "full", "at lea", "neare", "appro", "about", "≈")
-
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 _LATEX = (
     (re.compile(r"\\[dt]?frac\{([\d.,]{1,20})\}\{([\d.,]{1,20})\}"), r"\1/\2"),
@@ -95,14 +93,6 @@ _LATEX = (
     (re.compile(r"\\approx"), "≈"),
     (re.compile(r"\\[,;:!()\[\]]|\{,\}|\\(?=[$%#])|\\\\"), " "),
 )
-
-
-class _Answer(NamedTuple):
-    """A stated answer: its statement, where it begins, and whether the text presents it as the answer."""
-
-    statement: str
-    begin: int
-    marked: bool
 
 
 def math_problem(text: str, source: str = "") -> list[Measure]:
@@ -201,7 +191,9 @@ def _faults(text: str) -> list[str]:
     answer = _final_answer(solution)
     if answer is None:
         faults.append("no_final_answer")
-    elif answer.marked and not _agrees(answer, solution, in_cents="cent" in text or "¢" in text):
+    elif answer.marked and not agrees(
+        answer, _without_notation(problem), solution, in_cents="cent" in text or "¢" in text
+    ):
         faults.append("final_answer_differs")
     return faults
 
@@ -220,23 +212,24 @@ def _without_notation(text: str) -> str:
     return text.replace("**", "").replace("__", "").replace("≈", "=").replace("Rs.", "Rs")
 
 
-def _final_answer(solution: str) -> _Answer | None:
+def _final_answer(solution: str) -> Answer | None:
     for pattern in (_HASHES, _BOXED):
         found = list(pattern.finditer(solution))
         if found:
             last = found[-1]
-            return _Answer(last["answer"], last.start(), True)
+            return Answer(last["answer"], last.start(), last.end(), True)
     last_equals = solution.rfind("=")
     marked = None
     for match in _ANSWER.finditer(solution):
-        statement = match["answer"]
+        listed = _LIST.match(solution, match.start("answer"))
+        statement, end = (_BULLETS.sub("", listed[0]), listed.end()) if listed else (match["answer"], match.end())
         # "Answer:" may also introduce the working. Then equations follow, and it does not begin with the number.
-        if values_in(statement) and (last_equals < match.end() or ("=" not in statement and _FIRST.match(statement))):
-            marked = _Answer(statement, match.start(), True)
+        if values_in(statement) and (last_equals < end or ("=" not in statement and FIRST.match(statement))):
+            marked = Answer(statement, match.start(), end, True)
     return marked or _concluding(solution)
 
 
-def _concluding(solution: str) -> _Answer | None:
+def _concluding(solution: str) -> Answer | None:
     """The last sentence with a number, if it stands in the last three lines and nothing breaks off behind it."""
     if _UNFINISHED.search(solution, max(0, len(solution) - 40)):
         return None
@@ -247,37 +240,8 @@ def _concluding(solution: str) -> _Answer | None:
             begin -= 1
     begin = max(begin, len(solution) - _END_CHARACTERS)
     at = len(solution)
-    for sentence in reversed(_SENTENCE_END.split(solution[begin:])):
+    for sentence in reversed(SENTENCE_END.split(solution[begin:])):
         at = solution.rfind(sentence, begin, at)
         if values_in(sentence):
-            return _Answer(sentence, at, _CONCLUSION.match(sentence) is not None)
+            return Answer(sentence, at, at + len(sentence), _CONCLUSION.match(sentence) is not None)
     return None
-
-
-def _agrees(answer: _Answer, solution: str, *, in_cents: bool) -> bool:
-    """Whether one of the numbers of the answer is the last result, or a rounding of it (in cents: a hundred times)."""
-    lowered = solution.lower()
-    may_check = any(word in lowered for word in ("check", "verif", "note:"))
-    checked = _CHECKING.search(solution, 1) if may_check else None
-    steps = solution[: checked.start()] if checked else solution
-    results = last_results(steps[-_STEPS_CHARACTERS:])
-    if not results:
-        # No equation: then the steps say their results in words, and the last line with a number should hold it.
-        before = solution[max(0, answer.begin - _END_CHARACTERS) : answer.begin].rstrip().split("\n")
-        results = next((values for line in reversed(before) if (values := values_in(line))), [])
-    # Behind the last equation a sentence may convert it: "0.5 hours, which is 30 minutes".
-    results += values_in(steps[max(steps.rfind("="), answer.begin - _SENTENCE_CHARACTERS, 0) : answer.begin])
-    end = solution[max(0, len(solution) - _END_CHARACTERS) :]
-    if in_cents:  # or in percent
-        results += [Value(result.value * 100, result.decimals - 2) for result in results]
-    answers = values_in(answer.statement)
-    if not results or _any_same(answers, results, rounded=False):
-        return True
-    lowered = end.lower()
-    if not any(hint in lowered for hint in _ROUNDING_HINTS):
-        return False
-    return _ROUNDING.search(end) is not None and _any_same(answers, results, rounded=True)
-
-
-def _any_same(answers: Sequence[Value], results: Sequence[Value], *, rounded: bool) -> bool:
-    return any(same(answer, result, rounded) for answer in answers for result in results)

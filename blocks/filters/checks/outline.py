@@ -19,6 +19,10 @@ _MARKS = re.compile(
 _EMPHASIS = re.compile(r"[*_]{1,3}")
 _NUMBER = re.compile(r"(\d{1,3})[.):](?:[ \t]+|\Z)")
 
+FENCE = re.compile(r"^[ \t]*(?:`{3,}+(?![^`\n]*`)|~{3,})", re.MULTILINE)
+"""Begins a line that opens or closes a block of code. As in CommonMark, code on one line (three backticks on either
+side of it) is no such line."""
+
 # A bold beginning longer than this is a paragraph that happens to be bold.
 _BOLD_CHARACTERS = 300
 
@@ -50,7 +54,7 @@ def lines_of(text: str) -> Iterator[Line]:
         stripped = raw.strip()
         if not stripped:
             continue
-        if stripped.startswith(("```", "~~~")):
+        if FENCE.match(stripped):
             if not fence:
                 fence = stripped[:3]
             elif stripped.startswith(fence):

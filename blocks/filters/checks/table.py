@@ -30,6 +30,7 @@ FaultName = Literal[
     "duplicate_header",
     "unequal_cells",  # a row with more or fewer cells than the header
     "empty_row",  # no cell with more than dashes or dots
+    "duplicate_row",  # a row that says what one above says, word for word: a model that goes round in circles
     "no_rows",  # fewer rows than asked for
     "question_before_table",
     "no_question",
@@ -163,6 +164,13 @@ def _table_faults(rows: list[list[str]], min_rows: int, min_columns: int) -> Ite
     empty = next((i for i, row in enumerate(rows) if i and all(map(_NO_CONTENT.issuperset, row))), None)
     if empty is not None:
         yield Fault("empty_row", f"row {empty}")
+    said: set[tuple[str, ...]] = set()
+    for i, row in enumerate(rows[1:], 1):
+        words = tuple(" ".join(cell.casefold().split()) for cell in row)
+        if words in said and not all(map(_NO_CONTENT.issuperset, row)):
+            yield Fault("duplicate_row", f"row {i}")
+            break
+        said.add(words)
     if len(rows) - 1 < min_rows:
         yield Fault("no_rows", f"{len(rows) - 1}")
 

@@ -66,7 +66,7 @@ def share_found(rows: Sequence[Sequence[str]], question: str, answer: str) -> tu
     if missing:
         facts = _facts(rows, stored, asked, f"{question}\n{answer}".casefold())
         missing = [key for key in missing[:MAX_COMPUTED] if not _is_computed(key, facts)] + missing[MAX_COMPUTED:]
-    return 1 - len(missing) / len(keys), missing[0].text if missing else ""
+    return (len(keys) - len(missing)) / len(keys), missing[0].text if missing else ""
 
 
 def _same(number: Number, other: Number) -> bool:

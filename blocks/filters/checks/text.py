@@ -11,20 +11,26 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+import regex
 from datatrove.pipeline.filters.gopher_repetition_filter import find_all_duplicate, find_duplicates
 
 from blocks.filters.checks.measure import Measure, nothing
+from blocks.filters.words import UNSPACED
 from blocks.generate.prompts import PLACEHOLDER
 
-# Chinese, Japanese and Thai write no spaces: each of their characters counts as a word.
-_UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[{_UNSPACED}]")
+_WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[\w--[{UNSPACED}]]+", regex.V1)
+# One for each word of the first kind: the scripts' own marks (vowels, tones) belong to the letter before them.
+_LETTER = regex.compile(rf"[[{UNSPACED}]--\p{{M}}]", regex.V1)
 _TYPOGRAPHIC = "’‘“”–—…•×\u00a0"
 _RUN = re.compile(r"\w+")
 _BETWEEN_RUNS = {code: " " for code in range(128) if not _RUN.match(chr(code))}
 
 REPEATED_WORDS = 8
 """Words of a run whose repetition counts. Gopher's have 5 to 10; a FAQ repeats shorter ones ("what is the role of")."""
+
+LETTERS_PER_WORD = 2.5
+"""Letters that say as much as a word where no spaces are written: 1.5 in Chinese, 2 to 3 in Japanese, 3 to 4 in Thai,
+marks not counted. If each counted as a word, a name that a FAQ repeats ("データサイエンティスト") would be a loop."""
 
 LONG_WORD = 40
 """Characters from which a word is looked into. No language needs as many; "hahaha…" and "0.333…" do."""
@@ -42,24 +48,62 @@ _FORMAT = (
     r"rewrit(?:e|ten|ing)|rephrased|output|response)"
 )
 _ABOUT_THE_TASK = r"\b(?:the|this|your) (?:given |provided |original )?(?:document|text|passage)\b"
+AS_ASKED = (
+    r"(?:as (?:you )?requested|(?:based on|using|from|according to) (?:the|this|your) (?:\w{1,12} ){0,2}"
+    r"(?:document|text|passage|article|information|content)(?: (?:you )?(?:provided|given|shared))?)"
+)
+"""Expression of what stands before an announcement: "Based on the document provided, here is a tutorial"."""
+
+_PLAN = re.compile(
+    r"[*_]{0,3}(?P<yes>(?:sure|certainly|of course|absolutely|okay|ok|alright|great)[!,.]{1,3} )?let(?:'s|’s| us) "
+    r"(?:create|write|make|build|craft|develop|generate|turn|convert|transform|rewrite|rephrase|put together) "
+    r"(?P<rest>[^.!:\n]{0,200})[.!:][*_]{0,3}[ \t]{0,9}(?:\n\s*|\Z)",
+    re.IGNORECASE,
+)
+_PLAN_ABOUT = re.compile(
+    r"\b(?:the|this|your|provided|given) (?:\w{1,12} )?(?:document|text|passage|article)\b", re.IGNORECASE
+)
+_PLAN_FORMAT = re.compile(rf"\b{_FORMAT}\b", re.IGNORECASE)
 _LABEL = re.compile(
     r"[ \t#>*_]{0,9}(?:"
-    # The labels around a document in a prompt, and of a training example.
-    r"documents?|#{2,3} ?(?:instructions?|response|input)|"
+    # The label of a document in a prompt. "Documents:" stands above many a list.
+    r"document|"
     # Sure! Here is the table you asked for:
     r"(?:sure(?: thing)?|certainly|of course|absolutely)[!,.] {0,3}here(?:'s|’s| is| are)\b.{0,200}|"
     # Here is the FAQ about knots: With another article it may well be a sentence of a tutorial ("Here is a table of").
     rf"here(?:'s|’s| is| are) (?:the|your) (?:[\w-]{{1,30}} ){{0,4}}{_FORMAT}\b.{{0,80}}|"
+    # As requested, here is a tutorial:
+    rf"{AS_ASKED},? here(?:'s|’s| is| are)\b.{{0,200}}|"
     # Here is a list based on the document:
     rf"here(?:'s|’s| is| are) .{{0,80}}{_ABOUT_THE_TASK}.{{0,40}}"
     r")",
     re.IGNORECASE,
 )
+# The labels of Alpaca's training examples, and of many recipes, forms and descriptions of interfaces.
+_TRAINING = re.compile(r"[ \t>*_]{0,9}#{2,3} ?(?P<kind>instruction|input|response)s?", re.IGNORECASE)
+_HEADING = re.compile(r"^[ \t>*_]{0,9}#{2,6}(?![#\w])", re.MULTILINE)
+_MARKS = {ord(mark): None for mark in "#*_"}
+# Whom else a reader may ask: "feel free to ask your bank" belongs to the text.
+_OTHERS = r"(?: to)? (?:your|our|their|his|her|its|staff|any (?:of|member)|(?:an?|the) (?!(?:\w{1,12} )?questions?\b))"
 _CLOSING = re.compile(
-    r"(?:please )?(?:let me know (?:if|whether|how)\b|feel free to (?:ask|reach out)\b|"
-    r"I hope (?:this|that|these)\b.{0,60}\bhelp)",
+    rf"(?:please )?(?:let me know (?:if|whether|how)\b|feel free to (?:ask|reach out)\b(?!{_OTHERS})|"
+    r"I hope (?:this|that|these)\b.{0,60}\bhelp)|"
+    # If you have any further questions, feel free to ask!
+    r"if you(?:['’]d| have| need| want| would)\b[^.!?\n]{0,100}?,? (?:please )?(?:just )?"
+    r"(?:let me know|ask me|(?:feel free to (?:ask|reach out)|(?:don['’]t|do not) hesitate to ask)"
+    r"(?: me| to me| away)?(?=[.!*_ ]{0,9}\Z))",
     re.IGNORECASE,
 )
+# Would you like me to create another problem?
+_OFFER = re.compile(
+    r"(?:for example, )?(?:(?:let me know if you(?:['’]d| would) like|would you like|do you want) me to\b|"
+    r"would you like (?:another|more|some more|a different) (?:\w{1,15} ){0,2}"
+    r"(?:examples?|problems?|questions?|details?|information|tables?|tutorials?|FAQs?)\b|"
+    r"is there anything else (?:I can|you(?:['’]d| would) like)\b)",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"[ \t>]{0,9}(?:[-*+•]|\d{1,3}[.)])[ \t]|\s*\Z")
+_ASIDE = re.compile(r" {0,3}\([^()\n]{0,200}\)[*_]{0,3}\Z")
 
 
 def runs(text: str) -> list[str]:
@@ -88,6 +132,12 @@ def all_words(text: str) -> Sequence[str]:
 def all_words_lowered(text: str) -> Sequence[str]:
     """The words of an output or a source in lower case, remembered."""
     return words(text.lower())
+
+
+def run_length(found: Sequence[str], count: int) -> int:
+    """How many of these words say as much as `count` words that spaces divide: more where they are single letters."""
+    letters = len(_LETTER.findall("".join(found)))
+    return round(count * len(found) / (len(found) - letters + letters / LETTERS_PER_WORD)) if letters else count
 
 
 def length(
@@ -132,8 +182,8 @@ def length(
 def repetition(text: str, source: str = "", *, max_share: float = 0.3) -> list[Measure]:
     """Share of the text that repeats what it said before, by characters of words.
 
-    A run of prose repeats when all its `REPEATED_WORDS` words, numbers left out, occurred before; a table row when the
-    whole row did; a word of at least `LONG_WORD` characters when it repeats itself.
+    A run of prose repeats when all its `REPEATED_WORDS` words (`run_length`), numbers left out, occurred before; a
+    table row when the whole row did; a word of at least `LONG_WORD` characters when it repeats itself.
 
     Args:
         text: the output.
@@ -145,14 +195,15 @@ def repetition(text: str, source: str = "", *, max_share: float = 0.3) -> list[M
     total = sum(map(len, prose)) + sum(map(len, rows))
     if not total:
         return [nothing("repetition")]
-    repeated = find_all_duplicate(prose, REPEATED_WORDS) if _repeats(prose) else 0
+    size = run_length(prose, REPEATED_WORDS)
+    repeated = find_all_duplicate(prose, size) if _repeats(prose, size) else 0
     repeated += find_duplicates(rows)[1]
     if max(map(len, text.split())) >= LONG_WORD:
         repeated += sum(len(word) for word in _LONG_WORD.findall(text) if _loops(word))
     share = min(repeated / total, 1.0)
     if share <= max_share:
         return [Measure("repetition", share, True)]
-    return [Measure("repetition", share, False, f"repeated: {_first_repetition(prose, rows)[:80]!r}")]
+    return [Measure("repetition", share, False, f"repeated: {_first_repetition(prose, size, rows)[:80]!r}")]
 
 
 def _prose_and_rows(text: str) -> tuple[list[str], list[str]]:
@@ -172,10 +223,10 @@ def _prose_and_rows(text: str) -> tuple[list[str], list[str]]:
     return (spoken if 2 * len(spoken) >= len(found) else found), rows
 
 
-def _repeats(prose: list[str]) -> bool:
+def _repeats(prose: list[str], size: int) -> bool:
     # Most texts do not, and this says so in a fifth of the time that counting takes.
-    hashes = set(map(hash, zip(*(prose[i:] for i in range(REPEATED_WORDS)), strict=False)))
-    return len(hashes) < len(prose) - REPEATED_WORDS + 1
+    hashes = set(map(hash, zip(*(prose[i:] for i in range(size)), strict=False)))
+    return len(hashes) < len(prose) - size + 1
 
 
 def _loops(word: str) -> bool:
@@ -188,10 +239,10 @@ def _loops(word: str) -> bool:
     return half[period:] == half[:-period]
 
 
-def _first_repetition(prose: list[str], rows: list[str]) -> str:
+def _first_repetition(prose: list[str], size: int, rows: list[str]) -> str:
     """What is repeated first; a word that repeats itself if there is nothing else."""
     seen: set[str] = set()
-    for run in [*rows, *(" ".join(prose[i : i + REPEATED_WORDS]) for i in range(len(prose) - REPEATED_WORDS + 1))]:
+    for run in [*rows, *(" ".join(prose[i : i + size]) for i in range(len(prose) - size + 1))]:
         if run and run in seen:
             return run
         seen.add(run)
@@ -205,20 +256,72 @@ def markup(text: str, source: str = "") -> list[Measure]:
         text: the output.
         source: the document it was made from; what stands there is no leftover.
     """
-    found = [leftover for leftover in _leftovers(text) if leftover not in source]
+    found = list(_leftovers(text))
+    if found:
+        # The source says "Instructions: Mix" where the output has a heading.
+        there = source.translate(_MARKS).casefold()
+        found = [leftover for leftover in found if leftover.translate(_MARKS).strip().casefold() not in there]
     return [Measure("markup", len(found), not found, repr(found[0][:80]) if found else "")]
 
 
 def _leftovers(text: str) -> Iterator[str]:
     if "<" in text or "[" in text:
         yield from _TOKEN.findall(text)
-    lines = text.split("\n")
-    for line in lines:
+    training: list[tuple[str, str]] = []
+    for line in text.split("\n"):
         label = line.rstrip(" \t*_")
-        if label.endswith(":") and len(label) <= 400 and _LABEL.fullmatch(label[:-1].rstrip("*_")):
-            yield label
-    # Elsewhere a tutorial may quote it, from a letter for example.
-    last = text.rstrip()[-300:].rsplit("\n", 1)[-1]
-    sentence = re.split(r"(?<=[.!?])\s", last)[-1]
-    if _CLOSING.match(sentence):
-        yield sentence
+        if label.endswith(":") and len(label) <= 400:
+            said = label[:-1].rstrip("*_")
+            if _LABEL.fullmatch(said):
+                yield label
+            elif match := _TRAINING.fullmatch(said):
+                training.append((match["kind"].lower(), label))
+    kinds = {kind for kind, _ in training}
+    # One alone is a heading like others, unless it is the only one and what a model's answer begins with.
+    if len(kinds) > 1 or (kinds == {"response"} and len(_HEADING.findall(text)) == len(training)):
+        yield from (label for _, label in training)
+    if end := plan_end(text.lstrip()):
+        yield text.lstrip()[:end].rstrip()
+    if closing := text[closing_begin(text) :].strip():
+        yield closing
+
+
+def plan_end(text: str) -> int:
+    """Where the plan ends that an answer begins with ("Okay, let's turn this document into a FAQ!"); 0 without one.
+
+    It is one of a model if two of three say so: a yes to the prompt, the name of a format, the document to work on.
+    """
+    plan = _PLAN.match(text)
+    if plan is None:
+        return 0
+    about, format_ = _PLAN_ABOUT.search(plan["rest"]), _PLAN_FORMAT.search(plan["rest"])
+    return plan.end() if (plan["yes"] is not None) + (about is not None) + (format_ is not None) > 1 else 0
+
+
+def closing_begin(text: str) -> int:
+    """Where the words to the one who asked begin that an answer ends with; its length where it has none.
+
+    Only the last line, or a list with the line above it, is looked at: elsewhere a tutorial may quote such words, from
+    a letter for example.
+    """
+    ended = text.rstrip()
+    start = max(0, len(ended) - 1500)
+    lines = ended[start:].split("\n")
+    offered = len(lines)
+    while offered and _ITEM.match(lines[offered - 1]):
+        offered -= 1
+    if offered < len(lines):
+        # Do you want me to: - explain a step?
+        at, asks = offered - 1, [_OFFER]
+        line = lines[at] if offered and lines[at].rstrip(" \t*_").endswith(":") else ""
+    else:
+        at, asks = offered - 1, [_CLOSING, _OFFER]
+        line = _ASIDE.sub("", lines[at][-300:])
+    sentence = _last_sentence(line)
+    if not any(ask.match(sentence) for ask in asks):
+        return len(text)
+    return start + sum(len(before) + 1 for before in lines[:at]) + lines[at].rfind(sentence)
+
+
+def _last_sentence(line: str) -> str:
+    return re.split(r"(?<=[.!?])[*_]{0,3}\s", line)[-1].strip(" \t>*_")

@@ -2,7 +2,8 @@
 
 Steps are marked in many ways, from `### Step 1: Mix` to plain bullets, and a text often has several kinds at once:
 numbered headings with bullets beneath. The strongest kind of mark that gives enough steps counts, and weaker ones
-belong to their steps.
+belong to their steps. Emoji before a mark say nothing. A step may be divided into substeps (`Step 2a`, `Step 2.1`),
+which are steps of their own.
 """
 
 from __future__ import annotations
@@ -23,15 +24,26 @@ _DUPLICATE_WORDS = 4
 _STEP, _TITLE, _NUMBER, _BULLET, _NESTED = range(5)
 
 _WORDS = {word: value for word, value in SMALL.items() if 1 <= value <= 10}
-_STEP_LABEL = re.compile(
-    rf"Step[ \t]{{0,4}}#?(?P<number>\d{{1,3}}|{'|'.join(_WORDS)})\b(?:[ \t]{{0,4}}(?P<mark>[:.)–—-])|\Z)?[ \t]*",
-    re.IGNORECASE,
+# 2, two, 2a, 2(a), 2.1, 2.1.3
+_PLACE = (
+    rf"(?P<number>\d{{1,3}}|{'|'.join(_WORDS)})"
+    r"(?P<sub>(?<=\d)(?:(?:\.\d{1,3}){1,3}|\.?[a-z]|[ \t]?\([a-z]\)))?(?!\w)"
 )
+_STEP_LABEL = re.compile(rf"Step[ \t]{{0,4}}#?{_PLACE}(?:[ \t]{{0,4}}(?P<mark>[:.)–—-])|\Z)?[ \t]*", re.IGNORECASE)
 _PART_LABEL = re.compile(
-    rf"(?:Phase|Stage|Part|Lesson|Chapter|Section|Module|Unit)[ \t]{{0,4}}"
-    rf"(?P<number>\d{{1,3}}|{'|'.join(_WORDS)})\b[ \t]*[:.)–—-]?[ \t]*",
+    rf"(?:Phase|Stage|Part|Lesson|Chapter|Section|Module|Unit)[ \t]{{0,4}}{_PLACE}[ \t]*[:.)–—-]?[ \t]*",
     re.IGNORECASE,
 )
+_SUB = re.compile(r"\d+|[a-z]")
+
+# Emoji and arrows, without mathematical operators: `√9` says something.
+_SYMBOL = r"\u200d\u2139\u2190-\u21ff\u2300-\u2bff\U0001f000-\U0001faff"
+_MARKS = r"^(?P<marks>(?:[ \t>#*_+•–-]|\d{1,3}[.)])*+)"
+_SYMBOLS = re.compile(rf"{_MARKS}[{_SYMBOL}][{_SYMBOL} \t]*+(?=\S)", re.MULTILINE)
+# A keycap is a digit that this mark follows, between them perhaps one that says "as an emoji".
+_KEY, _AS_EMOJI, _KEYCAP_TEN = "\u20e3", "\ufe0f", "\U0001f51f"
+_KEYCAP = re.compile(rf"{_MARKS}(?P<number>\d{{1,3}}){_KEY}[.):]?[ \t]*", re.MULTILINE)
+_KEY_WITHIN = re.compile(rf"{_KEY}(?=\d{_KEY})")
 
 # Some 490 verbs that instructions begin with: household, workshop, garden, computer, office, school, health, money.
 VERBS = frozenset(
@@ -87,7 +99,7 @@ _BEGINNING = 200
 
 @dataclass
 class _Step:
-    number: int | None
+    place: tuple[int, ...]  # (2, 1) for `Step 2.1` and `Step 2a`; empty without a number
     title: str
     rest: str
     fresh: bool
@@ -123,7 +135,7 @@ def tutorial(
     if not steps:
         return [measure, nothing("tutorial_verbs")]
     without = [step for step in steps if not _begins_with_verb(step)]
-    share = 1 - len(without) / len(steps)
+    share = (len(steps) - len(without)) / len(steps)
     return [measure, Measure("tutorial_verbs", share, share >= min_verbs, without[0].title[:80] if without else "")]
 
 
@@ -131,7 +143,7 @@ def _first_fault(steps: Sequence[_Step]) -> str:
     if not steps:
         return "no_steps"
     seen: set[str] = set()
-    last: int | None = None
+    last: tuple[int, ...] = ()
     ones = True  # all numbers so far are 1: Markdown numbers such a list itself
     for step in steps:
         words = step.words()
@@ -140,47 +152,90 @@ def _first_fault(steps: Sequence[_Step]) -> str:
         if words in seen and words.count(" ") + 1 >= _DUPLICATE_WORDS:
             return f"duplicate_step: {step.title[:80]}"
         seen.add(words)
-        number = step.number
-        if number is None:
+        place = step.place
+        if not place:
             continue
-        if number == 1 and (last is None or step.fresh):
+        if (not last or step.fresh) and _succeeds(place, (0,)):
             ones = True
-        elif number == (0 if last is None else last + 1):
+        elif _succeeds(place, last or (-1,)):
             ones = False
-        elif not (number == 1 and ones):
-            name = "numbering_repeat" if last is not None and number <= last else "numbering_gap"
-            return f"{name}: {number} after {last}" if last is not None else f"{name}: begins with {number}"
-        last = number
+        elif not (place == (1,) and ones):
+            return _numbering_fault(place, last)
+        last = place
     return ""
+
+
+def _succeeds(place: tuple[int, ...], last: tuple[int, ...]) -> bool:
+    """Whether a step may follow on another: 3, 3.1, 2.2 and 2.1.1 on 2.1."""
+    padded = (*last, 0)
+    # "Step 2" and "Step 2b": the first is what would be 2a.
+    return place == (*last, 2) or any(
+        place[: at + 1] == (*padded[:at], padded[at] + 1) and set(place[at + 1 :]) <= {0, 1}
+        for at in range(len(padded))
+    )
+
+
+def _numbering_fault(place: tuple[int, ...], last: tuple[int, ...]) -> str:
+    written, before = (".".join(map(str, numbers)) for numbers in (place, last))
+    if not last:
+        return f"numbering_gap: begins with {written}"
+    return f"numbering_{'repeat' if place <= last else 'gap'}: {written} after {before}"
 
 
 def _read_steps(text: str, min_steps: int) -> list[_Step]:
     """The steps by the strongest kind of mark that gives enough of them, otherwise by the kind that gives most."""
-    lines = list(lines_of(text))
+    lines = list(lines_of(_without_symbols(text)))
     kinds = _kinds(lines)
-    counts = [kinds.count(kind) for kind in range(_NESTED + 1)]
-    counts[_NESTED] += counts[_NUMBER] + counts[_BULLET]
-    wanted = max(min_steps, 1)
-    best = next((kind for kind, count in enumerate(counts) if count >= wanted), None)
-    if best is None:
-        best = max(range(_NESTED + 1), key=counts.__getitem__)
+    best = _best(kinds, min_steps)
     steps: list[_Step] = []
-    fresh = True
-    open_step = False
+    fresh, open_step, below_heading = True, False, False
     for line, kind in zip(lines, kinds, strict=True):
         if kind == best or (best == _NESTED and kind in (_NUMBER, _BULLET)):
-            number, title = _number_and_title(line, kind)
-            steps.append(_Step(number if best != _NESTED else None, title, line.rest, fresh))
-            fresh, open_step = False, True
+            place, title = _place_and_title(line, kind)
+            step = _Step(place if best != _NESTED else (), title, line.rest, fresh)
+            if steps and _only_holds(steps[-1], step):
+                step.fresh = steps.pop().fresh
+            steps.append(step)
+            fresh, open_step, below_heading = False, True, line.kind == "heading"
         elif _is_break(line, kind, best):
             fresh, open_step = True, False
         elif line.kind == "heading":
             fresh = True
         elif open_step and line.text:
+            # It may begin something new, and still may belong to the step above it.
             steps[-1].body.append(line.text)
-            # Text at the margin ends a list, and another may begin; it still may belong to the step above it.
-            fresh = fresh or (best in (_NUMBER, _BULLET) and line.kind == "text" and line.depth == 0)
+            fresh = fresh or _may_begin_anew(line, best, below_heading)
     return steps
+
+
+def _without_symbols(text: str) -> str:
+    """The text without the emoji that its lines begin with, and with keycaps as numbers."""
+    if text.isascii():
+        return text
+    text = text.replace(_AS_EMOJI, "").replace(_KEYCAP_TEN, f"10{_KEY}")
+    text = _SYMBOLS.sub(r"\g<marks>", text)
+    return _KEYCAP.sub(r"\g<marks>\g<number>. ", _KEY_WITHIN.sub("", text)).replace(_KEY, "")
+
+
+def _best(kinds: Sequence[int | None], min_steps: int) -> int:
+    counts = [kinds.count(kind) for kind in range(_NESTED + 1)]
+    counts[_NESTED] += counts[_NUMBER] + counts[_BULLET]
+    wanted = max(min_steps, 1)
+    best = next((kind for kind, count in enumerate(counts) if count >= wanted), None)
+    return max(range(_NESTED + 1), key=counts.__getitem__) if best is None else best
+
+
+def _only_holds(step: _Step, substep: _Step) -> bool:
+    """Whether a step says nothing but that a substep begins it: `Step 2`, and beneath it `Step 2.1: Mix`."""
+    return len(substep.place) > 1 and substep.place[:-1] == step.place and not step.words()
+
+
+def _may_begin_anew(line: Line, best: int, below_heading: bool) -> bool:
+    """Whether steps beneath a line may count from 1 again."""
+    if best in (_NUMBER, _BULLET):
+        return line.kind == "text" and line.depth == 0  # text at the margin ends a list
+    # `**Method 2: With Water**` stands above steps, but for those that are headings.
+    return best in (_STEP, _TITLE) and not below_heading and _is_bold_line(line)
 
 
 def _kinds(lines: Sequence[Line]) -> list[int | None]:
@@ -213,22 +268,32 @@ def _step_label(line: Line) -> re.Match[str] | None:
     return None
 
 
-def _number_and_title(line: Line, kind: int | None) -> tuple[int | None, str]:
-    if line.number is not None and kind == _NUMBER:
-        return line.number, line.text
+def _place_and_title(line: Line, kind: int | None) -> tuple[tuple[int, ...], str]:
+    own = () if line.number is None else (line.number,)
+    if own and kind == _NUMBER:
+        return own, line.text
     label = _STEP_LABEL.match(line.text) if kind == _STEP else _PART_LABEL.match(line.text) if kind == _TITLE else None
-    if label and (kind == _STEP or line.number is None):
-        number = label["number"].lower()
-        return _WORDS.get(number) or int(number), line.text[label.end() :]
-    return line.number, line.text
+    if label and (kind == _STEP or not own):
+        return _place(label), line.text[label.end() :]
+    return own, line.text
+
+
+def _place(label: re.Match[str]) -> tuple[int, ...]:
+    number = label["number"].lower()
+    subs = _SUB.findall((label["sub"] or "").lower())
+    letter_a = ord("a") - 1
+    return _WORDS.get(number) or int(number), *(ord(sub) - letter_a if sub.isalpha() else int(sub) for sub in subs)
 
 
 def _is_break(line: Line, kind: int | None, best: int) -> bool:
     """Whether a line ends the step before it: a heading that is no step, such as `## Tips`."""
     if best in (_STEP, _TITLE):
         return line.kind == "heading" and line.depth <= 2 and kind is None
-    bold_line = line.kind == "text" and bool(line.bold) and not line.rest and line.depth == 0
-    return line.kind == "heading" or bold_line or (kind is not None and kind < best)
+    return line.kind == "heading" or _is_bold_line(line) or (kind is not None and kind < best)
+
+
+def _is_bold_line(line: Line) -> bool:
+    return line.kind == "text" and bool(line.bold) and line.rest in ("", ":") and line.depth == 0
 
 
 def _begins_with_verb(step: _Step) -> bool:

@@ -30,6 +30,7 @@ GOOD = [
     ),
     ("### What is it?\nIt has:\n- **What**: salt\n- **Where**: the shore\n\n### **Is it deep?**\nNo.", 2),
     ("## Questions\nSome text.\n\n## What is it?\nA sea.\n\n## Is it deep?\nNo.\n\n## Conclusion\nIt is nice.", 2),
+    ("## What is it?\nA sea.\n\n## Is it deep?\nNo.\n\n## Final Thoughts\nIt is nice.", 2),
     ("**What is it?**\n\nA small sea.\n\n**Is it deep?**\n\nNo.", 2),
     (
         "**Basics**\n\n**What is it?**\nA small sea.\n\n**More**\n\n**Is it deep?**\nNo.\n\n**How do I go?**\n"
@@ -67,6 +68,122 @@ def test_well_formed(text, pairs):
     measure, leaning = faq(text)
     assert measure == ("faq", pairs, True, "")
     assert leaning == ("faq_self_contained", 0, True, "")
+
+
+# One pair of labels, questions and answers by language; the way of marking is what differs from English.
+ELSEWHERE = {
+    "es": ("Pregunta", "Respuesta", "¿Qué es la marea?", "El mar sube y baja.", "¿Dónde se ve?", "En la costa."),
+    "fr": ("Question", "Réponse", "Qu'est-ce que la marée ?", "La mer monte.", "Où la voit-on ?", "Sur la côte."),
+    "de": ("Frage", "Antwort", "Was sind Gezeiten?", "Das Meer steigt und fällt.", "Wo sieht man sie?", "Am Meer."),
+    "it": ("Domanda", "Risposta", "Che cos'è la marea?", "Il mare sale e scende.", "Dove si vede?", "Sulla costa."),
+    "pt": ("Pergunta", "Resposta", "O que é a maré?", "O mar sobe e desce.", "Onde se vê?", "Na costa."),
+    "ru": ("Вопрос", "Ответ", "Что такое прилив?", "Море поднимается.", "Где его видно?", "На берегу."),
+    "el": ("Ερώτηση", "Απάντηση", "Τι είναι η παλίρροια;", "Η θάλασσα ανεβαίνει.", "Πού φαίνεται;", "Στην ακτή."),
+    "hi": ("प्रश्न", "उत्तर", "ज्वार क्या है?", "समुद्र ऊपर उठता है।", "यह कहाँ दिखता है?", "तट पर।"),
+    "zh": ("问题", "答案", "什么是潮汐？", "海水上升和下降。", "在哪里可以看到？", "在海边。"),
+    "ja": (
+        "質問",
+        "回答",
+        "潮汐とは何ですか？",
+        "海が上がり下がりすることです。",
+        "どこで見られますか？",
+        "海岸です。",
+    ),
+    "ko": (
+        "질문",
+        "답변",
+        "조석이란 무엇인가요?",
+        "바다가 오르내리는 일입니다.",
+        "어디서 볼 수 있나요?",
+        "해안에서요.",
+    ),
+    "ar": ("السؤال", "الإجابة", "ما هو المد؟", "ارتفاع البحر.", "أين يظهر؟", "على الساحل."),
+    "th": ("คำถาม", "คำตอบ", "น้ำขึ้นน้ำลงคืออะไร?", "ทะเลขึ้นและลง", "เห็นได้ที่ไหน?", "ที่ชายฝั่ง"),
+}
+MARKS = [
+    "**{q} 1:** {q1}\n**{a}:** {a1}\n\n**{q} 2:** {q2}\n**{a}:** {a2}",
+    "**{q} 1**\n{q1}\n\n**{a}**\n{a1}\n\n**{q} 2**\n{q2}\n\n**{a}**\n{a2}",
+    "{q}: {q1}\n{a}: {a1}\n{q}: {q2}\n{a}: {a2}",
+    "{q}1：{q1}\n{a}：{a1}\n{q}2：{q2}\n{a}：{a2}",
+    "Q：{q1}\nA：{a1}\n\nQ：{q2}\nA：{a2}",
+    "### {q1}\n\n{a1}\n\n### {q2}\n\n{a2}",
+    "**{q1}**\n{a1}\n\n**{q2}**\n{a2}",
+    "1. **{q1}** {a1}\n2. **{q2}** {a2}",
+    "- {q1}\n  {a1}\n- {q2}\n  {a2}",
+    "{q1}\n\n{a1}\n\n{q2}\n\n{a2}",
+]
+
+
+@pytest.mark.parametrize("language", ELSEWHERE)
+@pytest.mark.parametrize("marks", MARKS)
+def test_other_languages(language, marks):
+    parts = dict(zip(("q", "a", "q1", "a1", "q2", "a2"), ELSEWHERE[language], strict=True))
+    assert faq(marks.format(**parts))[0] == ("faq", 2, True, "")
+    # What is bad in English is bad in any language.
+    assert faq(marks.format(**parts | {"q2": parts["q1"]}))[0].detail.startswith("duplicate_question")
+    fault = faq(marks.format(**parts | {"a1": ""}))[0].detail.partition(":")[0]
+    assert fault in ("empty_answer", "question_without_answer")
+
+
+@pytest.mark.parametrize("language", sorted(ELSEWHERE.keys() - {"th"}))  # Thai marks no ends of sentences
+def test_one_line_in_other_languages(language):
+    q, a, q1, a1, q2, a2 = ELSEWHERE[language]
+    assert faq(f"{q}: {q1} {a}: {a1} {q}: {q2} {a}: {a2}")[0] == ("faq", 2, True, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "P: ¿Qué es?\nR: Un mar.\n\nP: ¿Es hondo?\nR: No.",
+        "Q : Qu'est-ce que c'est ?\nR : Une mer.\n\nQ : Est-elle profonde ?\nR : Non.",
+        "P: ¿Qué es? R: Un mar. P: ¿Es hondo? R: No.",
+        "F: Was ist es?\nA: Ein Meer.\n\nF: Ist es tief?\nA: Nein.",
+        "В: Что это?\nО: Море.\n\nВ: Оно глубокое?\nО: Нет.",
+        "س1: ما هو؟\nج1: بحر.\n\nس2: هل هو عميق؟\nج2: لا.",
+        "问：这是什么？答：海。问：它深吗？答：不深。",
+        "问题一：这是什么？\n答：海。\n\n问题二：它深吗？\n答：不深。",
+        "Question n° 1 : Qu'est-ce que c'est ?\nRéponse : Une mer.\n\nQuestion n° 2 : Où ?\nRéponse : Là.",
+        "Вопрос №1: Что это?\nОтвет: Море.\n\nВопрос №2: Где?\nОтвет: Там.",
+        "प्रश्न १: यह क्या है?\nउत्तर: समुद्र।\n\nप्रश्न २: कहाँ?\nउत्तर: वहाँ।",
+        "1. 这是什么？这是海。\n2. 它深吗？不深。",
+        "Τι είναι\u037e\n\nΜια θάλασσα.\n\nΕίναι βαθιά\u037e\n\nΌχι.",
+        "## 这是什么？\n海。\n\n## 它深吗？\n不深。\n\n## 总结\n很好。",
+        "## ¿Qué es?\nUn mar.\n\n## ¿Es hondo?\nNo.\n\n## Conclusión\nEs bonito.",
+        # A question within an answer is none of the FAQ's.
+        "これは何ですか？\n\n海です。なぜ塩辛いのでしょうか？塩があるからです。\n\n深いですか？\n\nいいえ。",
+    ],
+)
+def test_ways_of_other_languages(text):
+    assert faq(text)[0] == ("faq", 2, True, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("海很深。\n\n它很咸。", "no_pairs"),
+        ("Το κύμα είναι ψηλό.\n\nΗ θάλασσα είναι βαθιά.", "no_pairs"),
+        # In other texts than Greek a semicolon ends no question, behind whatever letter.
+        ("**The angle α; the angle β;**\nThey are equal.\n\n**The sides;**\nThey are not.", "no_pairs"),
+        ("问题：海很深。\n答案：是的。\n\n问题：它深吗？\n答案：不深。", "not_a_question"),
+        ("Pregunta: ¿Qué es?\nRespuesta:\n\nPregunta: ¿Es hondo?\nRespuesta: No.", "empty_answer"),
+        ("Respuesta: Un mar.\n\nPregunta: ¿Es hondo?\nRespuesta: No.", "answer_without_question"),
+        ("Вопрос 1: Что это?\nОтвет 2: Море.\n\nВопрос 2: Где?\nОтвет 1: Там.", "wrong_answer_number"),
+    ],
+)
+def test_faults_in_other_languages(text, fault):
+    assert faq(text)[0].detail.partition(":")[0] == fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Q: Which is it?\n- D: a lake\n- F: a sea\nA: A sea.\n\nQ: Is it deep?\nA: No. P: no pressure. R: no rain.",
+        "## C. What is it?\nA sea.\n\n## R. Is it deep?\nNo.",
+        "**What is it?**\nR. Lund called it a sea.\n\n**Is it deep?**\nNo.",
+    ],
+)
+def test_letters_that_are_no_labels(text):
+    assert faq(text)[0] == ("faq", 2, True, "")
 
 
 A, B = "A: A small sea.", "A: It is not."
@@ -238,8 +355,12 @@ def test_built_faqs(style):
         "> " * 500_000,
         "_" * 1_000_000,
         "`" * 1_000_000,
+        "？" * 1_000_000,
+        ". P: " * 200_000,
+        "。问" * 500_000,
+        "α;" * 500_000,
     ],
-    ids=range(24),
+    ids=range(28),
 )
 def test_hostile(text):
     with cpu_limit():

@@ -157,6 +157,14 @@ def test_copying_of_all_and_of_nothing() -> None:
     assert copying("Too short.", SOURCE)[0].value is None
 
 
+def test_a_name_in_a_script_without_spaces_is_not_copied_text() -> None:
+    name = "中华人民共和国个人信息保护法"
+    source = f"{name}自二〇二一年十一月一日起施行。为了保护个人信息权益，规范处理活动，制定本法。"
+    own = f"什么是{name}？它是一部法律。{name}保护谁？它保护每个人。谁要遵守{name}？所有企业都要遵守。"
+    assert copying(own, source)[0].value == 0
+    assert copying(source, f"前言。{source}后记。")[0].value == 1
+
+
 def test_copying_agrees_with_counting_by_hand() -> None:
     made = random.Random(7)
     for _ in range(100):
@@ -179,6 +187,15 @@ def test_names_of_the_source_and_others() -> None:
     assert (measure.value, measure.passed) == (0.0, False)
     assert measure.detail == "not in the source: Cape, Winter, Otto"
     assert names(f"{ours} {theirs}", SOURCE, min_shared=0.5)[0].value == pytest.approx(6 / 12)
+
+
+def test_every_share_of_names_is_exact() -> None:
+    for count, found in ((size, part) for size in range(3, 27) for part in range(size + 1)):
+        called = [f"Al{chr(ord('a') + n)}ric" for n in range(count)]
+        text = f"They met {', '.join(called)}."
+        source = f"There were {', '.join(called[:found])} and others."
+        measure = names(text, source, min_shared=found / count)[0]
+        assert (measure.value, measure.passed) == (found / count, True)
 
 
 def test_names_in_capitals_are_the_same() -> None:

@@ -103,6 +103,19 @@ def test_code_names_and_numbers_are_no_other_language(text: str) -> None:
     assert language(f"{PARAGRAPHS['en']}\n\n{text}", PARAGRAPHS["en"])[0].passed
 
 
+@pytest.mark.parametrize("code", ["```npm init -y```", "  ```npm init```", "```\nnpm init\n```", "~~~ a `b`\nnpm\n~~~"])
+def test_what_follows_on_code_is_read(code: str) -> None:
+    german, english = PARAGRAPHS["de"], PARAGRAPHS["en"]
+    assert language(f"{code}\n\n{german}", english)[0].detail == "de, the source is en"
+    assert language(f"{code}\n\n{english}", english)[0].passed
+
+
+def test_what_stands_in_a_block_is_not() -> None:
+    german, english = PARAGRAPHS["de"], PARAGRAPHS["en"]
+    for code in (f"```\n{german[:400]}\n```", f"```\n```npm```\n{german[:400]}\n```", f"```\n{german}"):
+        assert language(f"{english[:150]}\n\n{code}\n\n{english}"[:700], english)[0].passed
+
+
 def test_shuffled_words_keep_their_language() -> None:
     made = random.Random(3)
     for _ in range(20):

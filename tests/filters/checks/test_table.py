@@ -51,6 +51,8 @@ CASES = {
     "empty cell": (GOOD.replace("1,400,000", ""), []),
     "row of dashes": (ROWS + "| --- | --- |\n" + QUESTION, ["empty_row"]),
     "row of dots": (ROWS + "| ... | … |\n" + QUESTION, ["empty_row"]),
+    "row again": (ROWS + "| **rome** |  2,800,000 |\n" + QUESTION, ["duplicate_row"]),
+    "same name, other figure": (ROWS + "| Rome | 2,900,000 |\n" + QUESTION, []),
     "short row": (ROWS + "| Turin |\n" + QUESTION, ["unequal_cells"]),
     "alignment row too short": (GOOD.replace("|:--|--:|", "|:--|"), ["unequal_cells"]),
     "alignment row missing": (GOOD.replace("|:--|--:|\n", ""), ["no_alignment_row"]),
@@ -80,6 +82,18 @@ CASES = {
     "emoji": (ROWS + "\n❓ **Question:** Name the largest.\n💡 **Answer:** Rome.\n", []),
     "rule between": (ROWS + "\n---\n\n**Question:** Which is largest?\n\n---\n\n**Answer:** Rome.\n", []),
     "full-width marks": (ROWS + "\nQuestion：どの都市が最大ですか？\n\nAnswer：ローマです。\n", []),
+    "Arabic marks": (ROWS + "\nما هي أكبر مدينة؟\n\nروما هي الأكبر.\n", []),
+    "Arabic labels": (ROWS + "\n**السؤال:** ما هي أكبر مدينة؟\n\n**الإجابة:** روما.\n", []),
+    "Greek marks": (ROWS + "\nΠοια είναι η μεγαλύτερη;\n\nΗ Ρώμη.\n", []),
+    "Spanish labels": (ROWS + "\n**Pregunta:** Di la mayor.\n\n**Respuesta:** Roma.\n", []),
+    "Chinese on one line": (ROWS + "\n问题：哪个最大？答案：罗马。\n", []),
+    "unmarked Chinese on one line": (ROWS + "\n哪个最大？罗马最大。\n", []),
+    "two questions in Russian": (
+        ROWS + "\nВопрос: Какой больше?\nОтвет: Рим.\n\nВопрос: Какой меньше?\nОтвет: Милан.\n",
+        ["several_questions", "several_answers"],
+    ),
+    "Hindi without an answer": (ROWS + "\nप्रश्न: सबसे बड़ा कौन सा है?\n", ["no_answer"]),
+    "legend of letters": (ROWS + "\nF: female, D: died, P: people\n\nWhich is largest?\n\nRome.\n", []),
     "request instead of a question": (ROWS + "\n**Question:** Name the largest city.\n\n**Answer:** Rome.\n", []),
     "underlined headings": (ROWS + "\nQuestion\n========\n\nName one.\n\nAnswer\n======\n\nRome.\n", []),
     "request behind the question": (ROWS + "\nQuestion: Which? Give one only.\n\nAnswer: Rome.\n", []),
@@ -227,6 +241,10 @@ def empty_row(lines, columns, rng):
     lines.insert(rng.randrange(2, len(lines) + 1), "|" + "  |" * columns)
 
 
+def duplicate_row(lines, columns, rng):
+    lines.append(rng.choice(lines[2:]))
+
+
 def duplicate_header(lines, columns, rng):
     header = [f"Name {i}" for i in range(columns)]
     header[rng.randrange(1, columns)] = "*NAME 0*"
@@ -274,6 +292,7 @@ BREAKS = [
     (add_cell, "unequal_cells"),
     (longer_alignment, "unequal_cells"),
     (empty_row, "empty_row"),
+    (duplicate_row, "duplicate_row"),
     (duplicate_header, "duplicate_header"),
     (empty_header, "empty_header"),
     (no_rows, "no_rows"),
@@ -370,6 +389,13 @@ NOT_FOUND = {
 @pytest.mark.parametrize(("question", "answer", "share", "missing"), NOT_FOUND.values(), ids=NOT_FOUND)
 def test_answers_that_do_not(question, answer, share, missing):
     assert share_found(MEDALS, question, answer) == (share, missing)
+
+
+def test_every_share_is_exact():
+    for count, found in ((size, part) for size in range(1, 11) for part in range(size + 1)):
+        rows = [["Name"], *([str(10_007 + 1000 * n)] for n in range(count))]
+        stated = [rows[n + 1][0] if n < found else str(5_000_000_019 + 70_000_003 * n * n) for n in range(count)]
+        assert share_found(rows, "Which?", f"They are {' and '.join(stated)}.")[0] == found / count
 
 
 def test_numbers_of_the_question_are_no_evidence():

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from blocks.filters.checks.text import length, markup, repetition, words
+from blocks.filters.checks.text import length, markup, repetition, run_length, words
 from tests.conftest import cpu_limit
 
 FAQ = """# Frequently asked questions
@@ -41,6 +41,8 @@ def test_words_of_spaced_and_unspaced_scripts() -> None:
     assert words("Don't stop, it’s 5 km!") == ["Don", "t", "stop", "it", "s", "5", "km"]
     assert words("A, b.") == ["A", "b"]
     assert words("茶馆 tea") == ["茶", "馆", "tea"]
+    assert words("น้ำ ชา") == ["น้", "ำ", "ช", "า"]
+    assert words("प्रश्न_1 नाम") == ["प्रश्न_1", "नाम"]
 
 
 @pytest.mark.parametrize(("count", "passed"), [(0, False), (19, False), (20, True), (4000, True), (4001, False)])
@@ -60,6 +62,120 @@ def test_length_relative_to_the_source() -> None:
 @pytest.mark.parametrize("text", [FAQ, TABLE, sentence(1, 400), "- tea\n- milk\n- bread\n- salt\n" * 2])
 def test_texts_that_repeat_by_nature_pass(text: str) -> None:
     assert repetition(text)[0].passed
+
+
+# FAQs that name their subject again and again, as all do.
+UNSPACED_FAQS = {
+    "Thai": """# คำถามที่พบบ่อยเกี่ยวกับโรคเบาหวาน
+
+**คำถาม: โรคเบาหวานชนิดที่ 2 คืออะไร?**
+คำตอบ: โรคเบาหวานชนิดที่ 2 คือโรคเรื้อรังที่ทำให้ระดับน้ำตาลในเลือดสูงกว่าปกติ เพราะร่างกายใช้อินซูลินได้ไม่ดี
+
+**คำถาม: อาการของโรคเบาหวานชนิดที่ 2 มีอะไรบ้าง?**
+คำตอบ: ผู้ป่วยโรคเบาหวานชนิดที่ 2 มักกระหายน้ำ ปัสสาวะบ่อย และอ่อนเพลีย
+
+**คำถาม: ใครมีความเสี่ยงต่อโรคเบาหวานชนิดที่ 2?**
+คำตอบ: ผู้ที่มีน้ำหนักเกินและผู้ที่มีคนในครอบครัวเป็นโรคเบาหวานชนิดที่ 2 มีความเสี่ยงสูง
+
+**คำถาม: จะป้องกันโรคเบาหวานชนิดที่ 2 ได้อย่างไร?**
+คำตอบ: การออกกำลังกายและการควบคุมระดับน้ำตาลในเลือดช่วยป้องกันโรคเบาหวานชนิดที่ 2 ได้
+
+**คำถาม: โรคเบาหวานชนิดที่ 2 รักษาอย่างไร?**
+คำตอบ: แพทย์รักษาโรคเบาหวานชนิดที่ 2 ด้วยยาและการควบคุมระดับน้ำตาลในเลือด
+""",
+    "Japanese": """# データサイエンティストに関するよくある質問
+
+**Q: データサイエンティストとは何ですか？**
+A: データサイエンティストは、データから価値ある知見を引き出す専門家です。
+
+**Q: データサイエンティストになるには何が必要ですか？**
+A: データサイエンティストになるには、統計学とプログラミングの知識が必要です。
+
+**Q: データサイエンティストの年収はどのくらいですか？**
+A: データサイエンティストの年収は、経験によって大きく変わります。
+
+**Q: データサイエンティストはどこで働きますか？**
+A: データサイエンティストは、銀行や病院、工場などで働きます。
+""",
+    "Chinese": """# 常见问题
+
+**问：什么是《中华人民共和国个人信息保护法》？**
+答：《中华人民共和国个人信息保护法》是保护个人信息权益的法律。
+
+**问：《中华人民共和国个人信息保护法》何时施行？**
+答：《中华人民共和国个人信息保护法》自2021年11月1日起施行。
+
+**问：《中华人民共和国个人信息保护法》适用于哪些人？**
+答：《中华人民共和国个人信息保护法》适用于在境内处理自然人信息的组织和个人。
+
+**问：违反《中华人民共和国个人信息保护法》会怎样？**
+答：违反《中华人民共和国个人信息保护法》的，可被没收违法所得并处以罚款。
+""",
+    "Hindi": """**प्रश्न: टाइप 2 मधुमेह क्या है?**
+उत्तर: टाइप 2 मधुमेह एक पुरानी बीमारी है जिसमें रक्त में शर्करा का स्तर बढ़ जाता है।
+
+**प्रश्न: टाइप 2 मधुमेह के लक्षण क्या हैं?**
+उत्तर: टाइप 2 मधुमेह के रोगियों को अधिक प्यास लगती है और वे थके रहते हैं।
+
+**प्रश्न: टाइप 2 मधुमेह से बचने के लिए क्या करें?**
+उत्तर: टाइप 2 मधुमेह से बचने के लिए रोज़ व्यायाम करें और वज़न कम रखें।
+""",
+    "Khmer": """ជំងឺទឹកនោមផ្អែមប្រភេទទី២ គឺជាជំងឺរ៉ាំរ៉ៃ។ អ្នកជំងឺទឹកនោមផ្អែមប្រភេទទី២ ឆាប់ស្រេកទឹក។ ការព្យាបាលជំងឺទឹកនោមផ្អែមប្រភេទទី២ ប្រើថ្នាំ។""",
+}
+SENTENCES = {
+    "Thai": "รถไฟหยุดที่สถานีเก่าอีกครั้ง ",
+    "Japanese": "電車は古い駅にまた止まります。",
+    "Chinese": "火车又停在旧车站。",
+    "Khmer": "រថភ្លើងឈប់នៅស្ថានីយ៍ចាស់ម្តងទៀត។",
+    "Burmese": "ရထားသည် ဘူတာဟောင်းတွင် ထပ်ရပ်သည်။ ",
+    "Hindi": "ट्रेन फिर पुराने स्टेशन पर रुकती है। ",
+}
+
+
+@pytest.mark.parametrize("language", UNSPACED_FAQS)
+def test_a_name_that_comes_again_is_no_loop(language: str) -> None:
+    assert measured(UNSPACED_FAQS[language]) < 0.15
+    (measure,) = repetition(UNSPACED_FAQS[language] * 2)
+    assert not measure.passed and measure.detail.startswith("repeated: ")
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_loops_of_all_scripts_are_caught(language: str) -> None:
+    for times in (5, 20, 200):
+        assert not repetition(SENTENCES[language] * times)[0].passed
+    lines = "\n".join(f"{n}. {SENTENCES[language]}" for n in range(1, 20))
+    assert not repetition(lines)[0].passed
+
+
+def test_one_answer_to_all_questions_in_japanese() -> None:
+    asked = (
+        "何が必要ですか",
+        "どこで働きますか",
+        "年収はどのくらいですか",
+        "なぜ人気がありますか",
+        "誰に向いていますか",
+    )
+    text = "\n".join(
+        f"Q: {question}？\nA: それは経験によって変わるので、専門家に相談してください。" for question in asked
+    )
+    assert not repetition(text)[0].passed
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("a b c", 8),
+        ("茶馆很有名", 20),
+        ("茶馆 is open to all", 10),
+        ("ที่น้ำ", 20),
+        ("ជំងឺ", 20),
+        ("प्रश्न नाम", 8),
+        ("", 8),
+        ("่ ้ ็", 8),
+    ],
+)
+def test_runs_of_letters_are_longer(text: str, size: int) -> None:
+    assert run_length(words(text), 8) == size
 
 
 def test_numbers_of_sums_are_not_thrown_away() -> None:
@@ -158,11 +274,106 @@ def test_texts_without_leftovers(text: str) -> None:
     assert markup(text)[0] == ("markup", 0, True, "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Pancakes\n\n### Ingredients:\n- flour\n\n### Instructions:\nMix.",
+        "# Pancakes\n\n## Instructions:\nMix.",
+        "# Sum\n\n## Input:\nTwo numbers.\n\n## Output:\nOne.",
+        "# Ask for a page\n\n### Request:\nGET /x\n\n### Response:\n200",
+        "# Visa\n\n**Documents:**\n- passport\n- photo",
+    ],
+)
+def test_headings_that_are_also_labels(text: str) -> None:
+    assert markup(text)[0] == ("markup", 0, True, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("### Instruction:\nName a tree.\n\n### Response:\nAsh.", 2),
+        ("Ash.\n\n### Input:\nA bird.\n\n### Response:\nA wren.", 2),
+        ("### Instruction:\nName one.\n\n### Input:\nA bird.\n\n### Response:\nA wren.", 3),
+        ("### Response:\nAsh.", 1),
+        ("Ash.\n\n**Document:**\nA tree.", 1),
+    ],
+)
+def test_labels_of_training_examples(text: str, value: int) -> None:
+    assert markup(text)[0].value == value
+    # Marks make no difference to whether the source says it.
+    source = "INSTRUCTION: none. **Input**: none. Response: none. Document: a tree."
+    assert markup(text, source)[0].passed
+
+
 @pytest.mark.parametrize("end", ["Let me know if you need anything else!", "I hope this FAQ was of help to you."])
 def test_closing_remarks(end: str) -> None:
     assert not markup(f"{FAQ}\n{end}")[0].passed
     assert not markup(f"The loaf cools on a rack. {end}\n")[0].passed
     assert markup(f"{end}\n{FAQ}")[0].passed
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "If you have any further questions, feel free to ask!",
+        "If you need more details, please don't hesitate to ask.",
+        "If you'd like another step explained, just let me know!",
+        "Feel free to ask if anything is unclear.",
+        "Would you like me to delve deeper into any specific aspect of this topic?",
+        "**Would you like me to delve deeper into any of this?** (For example, into the rest.)",
+        "Would you like me to create another problem based on this document?",
+        "Would you like another word problem?",
+        "Do you want me to:\n\n* Explain a step in more detail?\n* Give examples?",
+        "Would you like me to delve deeper into one of these:\n\n1. Salt?\n2. Steam?\n",
+        "Is there anything else I can help you with?",
+    ],
+)
+def test_closing_remarks_of_assistants(end: str) -> None:
+    assert markup(f"{FAQ}\n---\n\n{end}")[0].value == 1
+    assert markup(f"{end}\n\n{FAQ}")[0].passed
+    assert markup(f"{FAQ}\n{end}", f"The letter ends:\n{end}")[0].passed
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "If you have questions, call your bank.",
+        "If you have any questions, feel free to ask your bank.",
+        "If you need more time, let the bank know.",
+        "Feel free to ask a neighbour.",
+        "Feel free to reach out to your council.",
+        "**Do you want me to sign it?**\n- Yes, both sides.\n- Bring a pen.",
+        "**Q: Would you like me to pay?**\nA: Yes.",
+        "## Do you want me to:\n\n- pay? Yes.",
+        "Would you like me to pay? No, it is free.",
+        "Phrases to learn:\n- Would you like me to wait?\n- Do you want me to go?",
+        "“Would you like me to wait?”",
+        "What would you like me to add?",
+        "Would you like more salt?",
+    ],
+)
+def test_endings_that_belong_to_the_text(end: str) -> None:
+    assert markup(f"{FAQ}\n{end}")[0] == ("markup", 0, True, "")
+
+
+@pytest.mark.parametrize(
+    ("begin", "passed"),
+    [
+        ("Okay, let's create a tutorial based on the document.", False),
+        ("Alright, let's turn this document into a tutorial!", False),
+        ("Let’s turn this article into a FAQ:", False),
+        ("Based on the document provided, here is a step-by-step tutorial:", False),
+        ("As requested, here is the tutorial:", False),
+        ("Let's make bread.", True),
+        ("Let's create a table for the cake.", True),
+        ("Okay, let's make bread!", True),
+        ("Based on the document, the court decided:", True),
+        ("Based on his letters, here is a list of the towns:", True),
+    ],
+)
+def test_announcements(begin: str, passed: bool) -> None:
+    assert markup(f"{begin}\n\n{FAQ}")[0].passed is passed
+    assert markup(f"{begin}\n\n{FAQ}", f"It says: {begin}")[0].passed
 
 
 @pytest.mark.parametrize(
@@ -185,6 +396,12 @@ def test_closing_remarks(end: str) -> None:
         "茶",
         "ha.",
         "\x1c",
+        "let's create a ",
+        "### Response:\n",
+        "- Would you like me to:\n",
+        "If you have (",
+        "As requested, here is a ",
+        "ที่",
     ],
 )
 def test_time_is_linear(unit: str) -> None:

@@ -41,6 +41,53 @@ GOOD = [
     ("### Step 0: Wash\nWash up.\n### Step 1: Mix\nMix it.\n### Step 2: Bake\nBake it.", 3),
     ("1. Please don't rush.\n2. Let's begin.\n3. Double-check the lid.\n4. Rinse.\n5. Dry it.\n6. Rinse.", 6),
     ("• Mix the flour.\n• Bake it.\n• Let it cool.", 3),
+    (
+        "**Step 1:** Open a shell.\n\n```npm init -y```\n\n**Step 2:** Add a file.\n\n**Step 3:** Begin again.\n\n"
+        "```npm init -y```\n\n**Step 4:** Look at it.",
+        4,
+    ),
+    ("### 🍅 Step 1: Cut\n\nCut it.\n\n### 🔥 Step 2: Fry\n\nFry it.\n\n### 👨‍🍳 Step 3: Serve\n\nServe it.", 3),
+    ("✅ **Step 1: Cut**\n\nCut it.\n\n✅ **Step 2: Fry**\n\nFry it.\n\n✔️ **Step 3**\n\nServe it.", 3),
+    ("**🍅 Step 1: Cut**\n\nCut it.\n\n**🔥 Step 2: Fry**\n\nFry it.\n\n**🍽️ Step 3: Serve**\n\nServe it.", 3),
+    ("- 🍅 **Step 1**: Cut it.\n- 🔥 **Step 2**: Fry it.\n- 🍽️ **Step 3**: Serve it.", 3),
+    ("### 🍅 1. Cut\n\nCut it.\n\n### 🔥 2. Fry\n\nFry it.\n\n### 🍽️ 3. Serve\n\nServe it.", 3),
+    ("### 1️⃣ Cut\n\nCut it.\n\n### 2️⃣ Fry\n\nFry it.\n\n### 3️⃣ Serve\n\nServe it.", 3),
+    ("1️⃣ **Cut**\n\nCut it.\n\n2️⃣ **Fry**\n\nFry it.\n\n3️⃣ **Serve**\n\nServe it.", 3),
+    ("**1️⃣ Cut**\nCut it.\n\n**2️⃣ Fry**\nFry it.\n\n**3️⃣ Serve**\nServe it.", 3),
+    ("**🍅 1️⃣ Cut**\nCut it.\n\n🔥 **2️⃣ Fry**\nFry it.\n\n**3️⃣: Serve**\nServe it.", 3),
+    ("Step 1️⃣: Cut it.\nStep 2️⃣: Fry it.\nStep 3️⃣: Serve it.", 3),
+    ("\n".join(f"{mark} Fold the paper." for mark in ("1️⃣ First,", "2️⃣ Then", "3⃣ Again,")), 3),
+    (
+        "\n".join(
+            f"### {''.join(f'{digit}️⃣' for digit in str(n)) if n != 10 else '🔟'} Fold\n\nFold it {n} times."
+            for n in range(1, 13)
+        ),
+        12,
+    ),
+    (
+        "**Method 1: With Salt**\n\nStep 1: Take salt.\nStep 2: Rub it in.\n\n"
+        "**Method 2: With Water**\n\nStep 1: Pour water.\nStep 2: Wait.",
+        4,
+    ),
+    (
+        "**With Salt**\n\n**Step 1:** Take salt.\n\n**Step 2:** Rub it in.\n\n"
+        "**With Water**:\n\nIt is milder.\n\n**Step 1:** Pour water.\n\n**Step 2:** Wait.",
+        4,
+    ),
+    ("**Salt**\n\n**1. Take**\nTake it.\n\n**Water**\n\n**1. Pour**\nPour it.\n\n**2. Wait**\nWait.", 3),
+    ("Step 1: Mix it.\nStep 2a: Bake it.\nStep 2b: Fry it.\nStep 3: Let it cool.", 4),
+    ("Step 1: Mix it.\nStep 2: Bake it.\nStep 2b: Fry it instead.\nStep 3: Let it cool.", 4),
+    ("Step 1: Mix it.\nStep 2: Heat it.\nStep 2(a): Bake it.\nStep 2 (b): Fry it.\nStep 3: Let it cool.", 5),
+    (
+        "#### Step 1: Mix\nMix it.\n#### Step 2: Heat\nHeat it.\n#### Step 2.1: Bake\nBake it.\n"
+        "#### Step 2.2: Fry\nFry it.\n#### Step 3: Cool\nCool it.",
+        5,
+    ),
+    ("### Step 1\n#### Step 1.1: Mix\nMix it.\n#### Step 1.2: Bake\nBake it.\n### Step 2: Cool\nLet it cool.", 3),
+    ("Step 1.1: Mix it.\nStep 1.2: Bake it.\nStep 2.1: Let it cool.\nStep 2.1.1: Cut it.\nStep 2.2: Eat it.", 5),
+    ("Step 1.0: Mix it.\nStep 2.0: Bake it.\nStep 2.1: Let it cool.\nStep 3.0: Eat it.", 4),
+    ("Step 1: Mix it.\nStep 2: Bake it.\nStep 3: Let it cool.\n\nStep 2.1 is hard, and Step 2a is not.", 3),
+    ("## Part 1.1: Mix\nMix it.\n## Part 1.2: Bake\nBake it.\n## Part 2.1: Cool\nLet it cool.", 3),
 ]
 
 
@@ -71,6 +118,28 @@ def test_well_formed(text, steps):
         ("### Step 1:\n### Step 2: Mix\nMix.\n### Step 3: Bake\nBake.", "empty_step", 3),
         ("1. Mix flour and salt.\n2. Bake it.\n3. Mix flour, and salt!", "duplicate_step", 3),
         ("### Step 1: Mix\nAdd the salt.\n### Step 2: Mix\nAdd the salt.\n### Step 3: Eat\nEat.", "duplicate_step", 3),
+        ("**Step 1:** Mix it.\n\n```\nmake it\n\n**Step 2:** Bake it.\n\n**Step 3:** Cool it.", "too_few_steps", 1),
+        ("**Step 1:** Mix it.\n\n```mix```\n\n**Step 2:** Bake it.\n\n**Step 4:** Cool it.", "numbering_gap", 3),
+        ("### 🍅 Step 1: Cut\nCut.\n### 🔥 Step 3: Fry\nFry.\n### 🍽️ Step 4: Serve\nServe.", "numbering_gap", 3),
+        ("✅ **Step 1: Cut**\nCut.\n✅ **Step 2: Fry**\nFry.\n✅ **Step 2: Serve**\nServe.", "numbering_repeat", 3),
+        ("### 1️⃣ Cut\nCut.\n### 3️⃣ Fry\nFry.\n### 4️⃣ Serve\nServe.", "numbering_gap", 3),
+        ("1️⃣ Cut it.\n2️⃣ Fry it.\n2️⃣ Serve it.", "numbering_repeat", 3),
+        ("### ✅ Step 1:\n### ✅ Step 2: Mix\nMix.\n### ✅ Step 3: Bake\nBake.", "empty_step", 3),
+        ("✅ Flour is white.\n✅ Salt is, too.\n✅ So is milk.", "no_steps", 0),
+        ("**Salt**\nStep 1: Mix it.\nStep 2: Bake it.\n**Water**\nStep 2: Let it cool.", "numbering_repeat", 3),
+        ("**Salt**\nStep 1: Mix it.\nStep 2: Bake it.\n**Water**\nStep 4: Let it cool.", "numbering_gap", 3),
+        ("Step 1: Mix it.\nStep 2: Bake it.\n**Now** it is hot.\nStep 1: Let it cool.", "numbering_repeat", 3),
+        # A bold line beneath headings is a part of its step.
+        ("### Step 1: Mix\nMix.\n### Step 2: Bake\n**Note**\nBake.\n### Step 1: Eat\nEat.", "numbering_repeat", 3),
+        ("Step 1: Mix it.\nStep 2a: Bake it.\nStep 2c: Fry it.\nStep 3: Let it cool.", "numbering_gap", 4),
+        ("Step 1: Mix it.\nStep 2b: Bake it.\nStep 3: Let it cool.", "numbering_gap", 3),
+        ("Step 1: Mix it.\nStep 2a: Bake it.\nStep 2a: Fry it.\nStep 3: Let it cool.", "numbering_repeat", 4),
+        ("Step 1: Mix it.\nStep 2.1: Bake it.\nStep 2: Fry it.\nStep 3: Let it cool.", "numbering_repeat", 4),
+        ("Step 1: Mix it.\nStep 2.1: Bake it.\nStep 4: Let it cool.", "numbering_gap", 3),
+        ("Step 1.1: Mix it.\nStep 1.2: Bake it.\nStep 1.1: Let it cool.", "numbering_repeat", 3),
+        ("Step 2.1: Mix it.\nStep 2.2: Bake it.\nStep 2.3: Let it cool.", "numbering_gap", 3),
+        ("### Step 1: Mix\nMix.\n### Step 2\n### Step 3: Bake\nBake.", "empty_step", 3),
+        ("Step 1: Mix it.\nStep 1a: Add the salt now.\nStep 1b: Add the salt now.", "duplicate_step", 3),
     ],
 )
 def test_faults(text, fault, steps):
@@ -137,6 +206,13 @@ def test_share_of_verbs():
     assert tutorial(text, min_verbs=0.25)[1].passed
 
 
+def test_every_share_of_verbs_is_exact():
+    for count, found in ((size, part) for size in range(1, 31) for part in range(size + 1)):
+        steps = ["Open the lid."] * found + ["The lid is red."] * (count - found)
+        measure = tutorial("\n".join(f"{n}. {step}" for n, step in enumerate(steps, 1)), min_verbs=found / count)[1]
+        assert (measure.value, measure.passed) == (found / count, True)
+
+
 def test_nothing_to_begin_with_a_verb():
     assert tutorial("A text.")[1] == ("tutorial_verbs", None, True, "nothing to check")
 
@@ -151,6 +227,13 @@ STYLES = [
     "## {n}. {step}\n\n- {body}\n- Or not.\n",
     "**{n}. {step}**\n\n{body}\n",
     "- **Step {n}**: {step}",
+    "### 🍅 Step {n}: {step}\n\n{body}\n",
+    "✅ **Step {n}: {step}**\n\n{body}\n",
+    "**🔥 Step {n}: {step}**\n{body}\n",
+    "### {n}️⃣ {step}\n\n{body}\n",
+    "{n}️⃣ **{step}**\n\n{body}\n",
+    "🔧 Step {n}️⃣: {step}",
+    "Step 1.{n}: {step}",
 ]
 BULLETS = ["- {step}", "* **{step}** {body}", "- {step}\n  - {body}"]
 STEPS = [
@@ -211,8 +294,17 @@ def test_built_tutorials(style):
         "- " + "to " * 330_000,
         "- a: " + "-" * 1_000_000,
         "?" * 1_000_000,
+        "🍅" * 1_000_000,
+        "🍅 " * 500_000,
+        "🍅 x\n" * 250_000,
+        "1️⃣" * 330_000,
+        "1️⃣\n" * 250_000,
+        "1. " * 330_000 + "🍅",
+        "Step 1" + ".1" * 500_000,
+        "**🍅 Step 1a\n" * 80_000,
+        "".join(f"Step {n % 1000}.{n % 1000}.{n % 1000}: é\n" for n in range(50_000)),
     ],
-    ids=range(20),
+    ids=range(29),
 )
 def test_hostile(text):
     with cpu_limit():
