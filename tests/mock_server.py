@@ -80,6 +80,7 @@ class Mock:
         self.mended = Path("never")
         self.writes = self.instructs = self.completes = self.hides_usage = False
         self.by_rules = False
+        self.context = 0
         self.known: list[str] = []
 
     def note(self, status: int, digest: str, body: dict[str, Any], usage: dict[str, int] | None = None) -> None:
@@ -92,7 +93,8 @@ class Mock:
     async def list_models(self, request: web.Request) -> web.Response:
         if refused := self.refuse_key(request):
             return refused
-        return web.json_response({"data": [{"id": name, "object": "model"} for name in self.models]})
+        told = {"max_model_len": self.context} if self.context else {}
+        return web.json_response({"data": [{"id": name, "object": "model", **told} for name in self.models]})
 
     def refuse_key(self, request: web.Request) -> web.Response | None:
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--completes", action="store_true", help="go on with the text of a prompt")
     parser.add_argument("--knows", type=Path, help="JSON Lines whose texts it knows by heart, for --completes")
     parser.add_argument("--hides-usage", action="store_true", help="do not tell how many tokens an answer took")
+    parser.add_argument("--context", type=int, default=0, help="tell this as max_model_len, as vLLM does")
     parser.add_argument("--mended", type=Path, default=Path("never"), help="file that ends MOCK-BROKEN")
     options = parser.parse_args()
 
@@ -193,6 +196,7 @@ def main() -> None:
         if options.knows:
             mock.known = [json.loads(line)["text"] for line in options.knows.read_text().splitlines()]
         mock.hides_usage, mock.by_rules = options.hides_usage, options.by_rules
+        mock.context = options.context
         mock.quote_key, mock.writes, mock.mended = options.quote_key, options.writes, options.mended
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get(f"{options.prefix}/models", mock.list_models)

@@ -44,8 +44,12 @@ def _count(usage: Mapping[str, Any], name: str) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def parse_answer(content: bytes) -> Answer:
+def parse_answer(content: bytes, opens_thinking: bool = False) -> Answer:
     """Read a chat completion, a completion, or what a moderation endpoint says: the categories it flags, or nothing.
+
+    Args:
+        content: the body.
+        opens_thinking: whether the chat template has opened a `<think>` block at the end of the prompt.
 
     Raises:
         ValueError, KeyError, IndexError, TypeError, AttributeError: it is not one.
@@ -65,7 +69,9 @@ def parse_answer(content: bytes) -> Answer:
         text, separate = choice["text"], None
     if not isinstance(text, str):
         raise ValueError("the answer's content is no text")
-    text, inline = split_reasoning(text)
+    # A whole answer without a tag is one: the server has kept the thinking to itself. One that was cut off is not.
+    thinking = opens_thinking and "message" in choice and finish_reason == "length" and not isinstance(separate, str)
+    text, inline = split_reasoning(text, thinking)
     return Answer(
         text,
         finish_reason if isinstance(finish_reason, str) else None,
@@ -83,3 +89,12 @@ def error_message(content: bytes) -> str:
     except (ValueError, AttributeError):
         said = content.decode(errors="replace")
     return " ".join(str(said).split())[:500] or "no message"
+
+
+def error_code(content: bytes) -> int | None:
+    """The HTTP status that an error body names, as gateways send it when the status line had gone out as 200."""
+    try:
+        code = orjson.loads(content)["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return code if isinstance(code, int) and 400 <= code < 600 else None

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from blocks.filters.checks.text import runs
+from blocks.filters.checks.outline import FENCE
+from blocks.filters.checks.text import AS_ASKED, closing_begin, plan_end, runs
 from blocks.generate.budget import SENTENCE_END
 from blocks.generate.prompts import PLACEHOLDER
 
 Reason = Literal["empty", "prompt_echo", "refusal"]
 
-VERSION = 1
+VERSION = 2
 """Raise it when a rule changes what is kept: it is part of a run's fingerprint."""
 
 # As many words in a row hardly occur by chance both in an instruction and in a text about something else.
@@ -51,7 +52,8 @@ _PLEASANTRY_LINE = re.compile(
 )
 _LEAD_IN = re.compile(
     rf"{_EMPHASIS}(?P<pleasantry>{_PLEASANTRY}[.!,:]{{0,3}}[ \t]{{1,9}})?"
-    rf"{_OPENING} {_QUALIFIERS}{_EMPHASIS}(?:(?P<format>{_FORMAT})|{_OTHER})\b{_EMPHASIS}(?P<rest>[^:\n]{{0,200}})"
+    rf"(?P<asked>{AS_ASKED},? )?{_OPENING} {_QUALIFIERS}{_EMPHASIS}(?:(?P<format>{_FORMAT})|{_OTHER})\b{_EMPHASIS}"
+    rf"(?P<rest>[^:\n]{{0,200}})"
     rf"(?:(?P<colon>:){_EMPHASIS}[ \t]*(?P<newline>\n\s*)?|[ \t]{{0,9}}\n[ \t]*\n\s*)",
     re.IGNORECASE,
 )
@@ -81,7 +83,6 @@ _REFUSAL = re.compile(
 )
 
 _LIST_MARKER = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])(?:[ \t]+|\Z)")
-_FENCE_LINE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
 
@@ -99,7 +100,7 @@ class Cleaned:
 
 
 def clean(text: str, instruction: str) -> Cleaned:
-    """Strip an answer of lead-ins and a fence around the whole, and judge what is left.
+    """Strip an answer of lead-ins, closing remarks and a fence around the whole, and judge what is left.
 
     Args:
         text: the answer, without its reasoning.
@@ -112,6 +113,7 @@ def clean(text: str, instruction: str) -> Cleaned:
         text = _without_fence(_without_lead_in(text)).strip()
         if text == before:
             break
+    text = _without_closing(text)
     if not _WORD.search(text):
         return Cleaned(text, "empty")
     if _echoes(text, instruction):
@@ -122,6 +124,8 @@ def clean(text: str, instruction: str) -> Cleaned:
 
 
 def _without_lead_in(text: str) -> str:
+    if end := plan_end(text):
+        return text[end:]
     match = _PLEASANTRY_LINE.match(text)
     if match is None:
         match = _LEAD_IN.match(text)
@@ -131,11 +135,28 @@ def _without_lead_in(text: str) -> str:
 
 
 def _announces(match: re.Match[str]) -> bool:
-    if match["pleasantry"] or _ABOUT_THE_TASK.search(match["rest"]):
+    if match["pleasantry"] or match["asked"] or _ABOUT_THE_TASK.search(match["rest"]):
         return True
     if match["colon"] and not match["newline"]:
         return False  # "Here is the answer: 42" is a sentence
     return not match["rest"].strip(" .!*_") or bool(match["colon"] and match["format"])
+
+
+def _without_closing(text: str) -> str:
+    """Without the remarks and offers at the end, and the rule above them; one that is nothing else stays."""
+    for _ in range(3):  # I hope this helps! Let me know if …
+        begin = closing_begin(text)
+        if begin == len(text):
+            break
+        line = text.rfind("\n", 0, begin) + 1
+        head = text[: begin if text[line:begin].strip(" \t*_>") else line].rstrip()
+        rule = head[head.rfind("\n") + 1 :]
+        if not rule.strip(" -*_"):
+            head = head.removesuffix(rule).rstrip()
+        if not head:
+            break
+        text = head
+    return text
 
 
 def _without_fence(text: str) -> str:
@@ -154,7 +175,7 @@ def _without_fence(text: str) -> str:
             depth -= 1
             if depth == 0:
                 return text if body[position + len(line) :].strip() else body[:position]
-        elif stripped.startswith(fence):
+        elif stripped.startswith(fence) and FENCE.match(stripped):
             depth += 1
         position += len(line)
     return body if depth == 1 else text
@@ -190,7 +211,7 @@ def trim_to_sentence(text: str) -> str:
     A block of code that was not closed goes altogether, as do headings and introductions (`For example:`) that nothing
     follows any more, and a table without rows. Clean the answer first: a fence around the whole is such a block, too.
     """
-    fences = list(_FENCE_LINE.finditer(text))
+    fences = list(FENCE.finditer(text))
     if len(fences) % 2:
         text = text[: fences[-1].start()]
     lines = text.rstrip().split("\n")

@@ -4,12 +4,16 @@ What decides how an error is treated is what it says about the *next* attempt:
 
 - the server cannot be reached at all → the others are asked; when none is left, nobody asks until one can be reached
   (one probe instead of a stampede), and after `patience` seconds the run stops. It costs no document an attempt.
-- 429, 502, 503, 504 → the service is busy or restarting: back off for as long as `patience`, honouring Retry-After.
-  That costs no attempt either.
-- a timeout, another 5xx, 408, an answer that cannot be read → `ATTEMPTS` tries; a lost connection → `LOST` tries, since
-  this document may be what kills the server.
+- 429, 502, 503, 504 and what gateways say instead → the service is busy or restarting: back off for as long as
+  `patience`, honouring Retry-After. That costs no attempt either.
+- a timeout, another 5xx, 408, an answer that cannot be read → `ATTEMPTS` tries.
+- a lost connection, or a 5xx of a server of our own, whose engine has died then → `LOST` tries, since this document
+  may be what kills the server. The last two are made in small company (`COMPANY`), as it takes along whatever is on
+  the wire with it.
 - 400, 413, 422 → a property of the request: refused at once.
-- 401, 402, 403, 404, a redirect, a certificate → key, model name, URL: the run stops with one line.
+- 403 → the same, since moderation and firewalls say no to single documents with it; but where nothing else comes back,
+  it is the key that may not do this.
+- 401, 402, 404, a redirect, a certificate → key, model name, URL: the run stops with one line.
 
 A request holds one of the step's slots only while it is on the wire; waiting for a retry gives the slot away.
 """
@@ -28,7 +32,7 @@ from urllib.request import getproxies
 import aiohttp
 from datatrove.utils.logging import logger
 
-from blocks.generate.answer import Answer, error_message, parse_answer
+from blocks.generate.answer import Answer, error_code, error_message, parse_answer
 from blocks.generate.drain import OnTheWire, hold_back
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import RequestFailed, RequestRefused
@@ -44,10 +48,19 @@ ATTEMPTS = 6
 LOST = 4
 """Tries of one request whose connection breaks: fewer than the restarts that a managed server is granted."""
 
-BUSY = {429, 502, 503, 504}
+COMPANY = {2: 32, 3: 1}
+"""By how often a request was lost: how many such requests a process may have on the wire at a time. Alone on its last
+try, no request fails for another one that kills the server. The try before lets a window of 2,048 pass in minutes, and
+leaves few that have to be tried one by one."""
+
+BUSY = {429, 502, 503, 504, 520, 521, 522, 523, 529, 530}
+"""Besides the standard's: Cloudflare's when it does not get through to the server (520 to 523, 530), and 529, which is
+overloaded. Not 524: there the server took too long for this request."""
+
 REFUSED = {400, 413, 422}
 UNFINISHED = {"abort", "error", "cancelled"}  # finish reasons of an answer that the server gave up, as when it stops
-FATAL = {401, 402, 403, 404, 405}
+FORBIDDEN = 403
+FATAL = {401, 402, 404, 405}
 
 SUSPICIOUS_REFUSALS = 20
 """Refusals without a single answer after which the configuration is to blame, not the documents."""
@@ -61,19 +74,28 @@ class Client:
         max_in_flight: requests on the wire at a time.
         timeout: seconds for one attempt, from sending to the last byte.
         patience: seconds to wait for a server that is down or busy.
+        opens_thinking: as in `parse_answer`.
         delay: seconds before the first retry; doubles each time up to a minute, with jitter.
     """
 
     def __init__(
-        self, endpoint: Endpoint, max_in_flight: int, timeout: float, patience: float, delay: float = 0.5
+        self,
+        endpoint: Endpoint,
+        max_in_flight: int,
+        timeout: float,
+        patience: float,
+        opens_thinking: bool = False,
+        delay: float = 0.5,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint, self.opens_thinking = endpoint, opens_thinking
         self.timeout, self.patience, self.delay = timeout, patience, delay
         self.slots = asyncio.Semaphore(max_in_flight)
         self.waiting = 0  # requests that want a slot
         self.resting = 0  # requests that wait for their retry
         self.answers = self.refusals = 0
+        self.forbidden = 0  # in a row, without an answer in between
         self.purse = None if endpoint.spending is None else Purse(endpoint.spending)
+        self._company = {lost: asyncio.Semaphore(most) for lost, most in COMPANY.items()}
         self._open = dict.fromkeys(endpoint.urls, 0)
         self._down: dict[str, asyncio.Task[None]] = {}
         self._session = aiohttp.ClientSession(
@@ -109,21 +131,23 @@ class Client:
             RequestFailed: all attempts were used up.
             RunError: no request can succeed.
         """
-        attempts = pauses = 0
+        attempts = pauses = lost = 0
         busy_since: float | None = None
         while True:
-            await self._take_slot(queued)
-            await hold_back()
-            if self.purse is not None:
-                await self.purse.hold_back()
-            try:
-                with OnTheWire():
-                    result = await self._attempt(path, body)
-            finally:
-                self.slots.release()
+            if (company := self._company.get(lost)) is None:
+                result = await self._send(path, body, queued)
+            else:
+                await self._rest(company.acquire())
+                try:
+                    result = await self._send(path, body, queued)
+                finally:
+                    company.release()
             if isinstance(result, Answer):
                 self.answers += 1
+                self.forbidden = 0
                 return result
+            if not result.busy:
+                busy_since = None  # it was not busy all the time since then
             if result.unreachable:
                 await self._rest(self._until_up(result.detail))
                 continue
@@ -132,13 +156,26 @@ class Client:
                 given_up = time.monotonic() - busy_since > self.patience
             else:
                 attempts += 1
-                given_up = attempts >= (LOST if result.reason == "connection_lost" else ATTEMPTS)
+                lost += result.lost
+                given_up = attempts >= (LOST if result.lost else ATTEMPTS)
             if given_up:
                 raise RequestFailed(result.reason, result.detail)
             meter.add(retries=1)
             pause = min(60.0, self.delay * 2 ** min(pauses, 16)) * random.uniform(0.5, 1.5)
             pauses += 1
             await self._rest(asyncio.sleep(pause + result.retry_after))
+
+    async def _send(self, path: str, body: bytes, queued: Callable[[], None]) -> Answer | _Trouble:
+        """One attempt, when there is a slot for it."""
+        await self._take_slot(queued)
+        await hold_back()
+        if self.purse is not None:
+            await self.purse.hold_back()
+        try:
+            with OnTheWire():
+                return await self._attempt(path, body)
+        finally:
+            self.slots.release()
 
     async def _take_slot(self, queued: Callable[[], None]) -> None:
         self.waiting += 1
@@ -149,7 +186,7 @@ class Client:
             self.waiting -= 1
             queued()
 
-    async def _rest(self, pause: Coroutine[Any, Any, None]) -> None:
+    async def _rest(self, pause: Coroutine[Any, Any, object]) -> None:
         self.resting += 1
         try:
             await pause
@@ -176,19 +213,21 @@ class Client:
         except TimeoutError:
             return _Trouble("timeout", f"no answer within {self.timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            return _Trouble("connection_lost", f"{type(error).__name__}: {error}")
+            return _Trouble("connection_lost", f"{type(error).__name__}: {error}", lost=True)
         finally:
             self._open[url] -= 1
         if response.status == 200:
             try:
-                answer = parse_answer(content)
+                answer = parse_answer(content, self.opens_thinking)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                if (code := error_code(content)) is not None:
+                    return self._judge(code, response.headers, content, url)
                 began = self.endpoint.conceal(repr(content[:200]))
                 return _Trouble("malformed_answer", f"{type(error).__name__}: {error}: {began}")
             if self.purse is not None:
                 self.purse.pay(answer)
             if answer.finish_reason in UNFINISHED:
-                return _Trouble("connection_lost", f"the server ended the answer: {answer.finish_reason}")
+                return _Trouble("connection_lost", f"the server ended the answer: {answer.finish_reason}", lost=True)
             return answer
         return self._judge(response.status, response.headers, content, url)
 
@@ -197,24 +236,34 @@ class Client:
         if 300 <= status < 400:
             raise RunError(f"{url} redirects to {headers.get('Location')}: give that address as --endpoint")
         if status in FATAL:
-            key = f"the key in {self.endpoint.api_key_env or '(none given, see --api-key-env)'}"
             hint = {
-                401: f"{key} is not accepted",
-                402: f"the account of {key} has no credit left",
-                403: f"{key} may not do this",
+                401: f"{self._key} is not accepted",
+                402: f"the account of {self._key} has no credit left",
             }.get(status, f"is --model {self.endpoint.model!r} the name that the server knows, and the URL right?")
             raise RunError(f"{url} answered HTTP {status} ({said}): {hint}")
+        # Refusals come at once and answers take their time: a few bad documents among many requests on the wire are no
+        # sign of anything.
+        others = sum(self._open.values())
+        if status == FORBIDDEN:
+            self.forbidden += 1
+            if (self.answers == 0 and not others) or self.forbidden >= max(SUSPICIOUS_REFUSALS, others):
+                raise RunError(f"{url} answered HTTP {status} ({said}): {self._key} may not do this")
+            raise RequestRefused("forbidden", said)
         if status in REFUSED:
             self.refusals += 1
-            # Refusals come at once and answers take their time: a few bad documents among many requests on the wire
-            # are no sign of anything.
-            if self.answers == 0 and self.refusals >= max(SUSPICIOUS_REFUSALS, sum(self._open.values())):
+            if self.answers == 0 and self.refusals >= max(SUSPICIOUS_REFUSALS, others):
                 raise RunError(
                     f"{url} refused the first {self.refusals} requests, last with HTTP {status} ({said}): check "
                     f"--model, --max-tokens and --extra-body"
                 )
             raise RequestRefused("too_long" if status == 413 or _too_long(said) else "bad_request", said)
-        return _Trouble(f"http_{status}", said, busy=status in BUSY, retry_after=_retry_after(headers))
+        # vLLM whose engine has died says so with a 500 to all requests that it has, and ends.
+        lost = self.endpoint.managed and status >= 500
+        return _Trouble(f"http_{status}", said, busy=status in BUSY, retry_after=_retry_after(headers), lost=lost)
+
+    @property
+    def _key(self) -> str:
+        return f"the key in {self.endpoint.api_key_env or '(none given, see --api-key-env)'}"
 
     def _mark_down(self, url: str, error: Exception) -> None:
         if url not in self._down:
@@ -256,6 +305,7 @@ class _Trouble:
     busy: bool = False
     retry_after: float = 0.0
     unreachable: bool = False
+    lost: bool = False
 
 
 def _too_long(said: str) -> bool:

@@ -25,6 +25,7 @@ class Endpoint:
         api_key_env: name of the environment variable that holds the API key; None sends no key.
         managed: True when this run started the server on this machine; no proxy stands between then.
         spending: what its answers cost, and how much they may; None where nobody counts.
+        context: tokens of prompt and answer together, where the server tells (vLLM does).
     """
 
     urls: tuple[str, ...]
@@ -32,6 +33,7 @@ class Endpoint:
     api_key_env: str | None = None
     managed: bool = False
     spending: Spending | None = None
+    context: int | None = None
 
     def headers(self) -> dict[str, str]:
         """The authorization header, read from the environment now.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 
 class RequestRefused(Exception):
-    """The server will never answer this request (HTTP 400, 413, 422).
+    """The server will never answer this request (HTTP 400, 403, 413, 422).
 
     Args:
-        reason: `too_long` or `bad_request`.
+        reason: `too_long`, `bad_request` or `forbidden`.
         detail: what the server said.
     """
 

@@ -56,6 +56,9 @@ PATHS = {"messages": "chat/completions", "prompt": "completions", "input": "mode
 OTHER_FILES = 256
 """Files that a process may have open besides one connection per request."""
 
+PATIENCE = 900.0
+"""Seconds to wait for a server that is down or overloaded, when nobody says."""
+
 JUDGED_AFTER = 100
 """Documents of a task after which its failure rate is held against `max_failure_rate`."""
 
@@ -73,6 +76,8 @@ class Generate(PipelineStep):
         request_timeout: seconds for one attempt.
         patience: seconds to wait for a server that is down or overloaded.
         max_held_bytes: bound on what is held to restore the order.
+        opens_thinking: whether the chat template opens a `<think>` block at the end of the prompt, see
+            `TokenCounter.opens_thinking`.
     """
 
     name = "Generate"
@@ -86,8 +91,9 @@ class Generate(PipelineStep):
         seed: int | None = None,
         max_failure_rate: float = 0.05,
         request_timeout: float = 1800.0,
-        patience: float = 900.0,
+        patience: float = PATIENCE,
         max_held_bytes: int = 512 << 20,
+        opens_thinking: bool = False,
     ) -> None:
         super().__init__()
         self.endpoint = endpoint
@@ -97,6 +103,7 @@ class Generate(PipelineStep):
         self.max_failure_rate = max_failure_rate
         self.request_timeout, self.patience = request_timeout, patience
         self.max_held_bytes = max_held_bytes
+        self.opens_thinking = opens_thinking
 
     @abstractmethod
     async def rollout(self, document: Document, generate: Ask) -> Sequence[Document | Refusal]:
@@ -151,10 +158,13 @@ class Generate(PipelineStep):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = self.max_in_flight + OTHER_FILES
         if hard != resource.RLIM_INFINITY and hard < wanted:
-            raise RunError(f"--max-in-flight {self.max_in_flight} needs {wanted} open files, the limit is {hard}")
+            raise RunError(
+                f"--max-in-flight {self.max_in_flight} needs {wanted} open files, the limit is {hard}: raise it "
+                f"(`ulimit -Hn`), or ask for fewer answers at a time, with more --workers"
+            )
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return Client(self.endpoint, self.max_in_flight, self.request_timeout, self.patience)
+        return Client(self.endpoint, self.max_in_flight, self.request_timeout, self.patience, self.opens_thinking)
 
     async def _settle(self, document: Document, request: _Request) -> tuple[Outcome, int]:
         """Run the rollout; anything it raises becomes this document's refusal, unless it stops the run."""
@@ -180,8 +190,7 @@ class Generate(PipelineStep):
             return Refusal(f"error_{type(error).__name__}", kind="failed", detail=str(error)[:500]), 0
         finally:
             request.abandon()
-        size = sum(2 * len(item.text) + 2000 for item in outcome if isinstance(item, Document))
-        return outcome or Refusal("no_output"), size
+        return outcome or Refusal("no_output"), sum(map(_size, outcome))
 
     def _account(self, document: Document, outcome: Outcome) -> Iterator[Document]:
         """Tell the ledger what became of a document, and pass on what did."""
@@ -204,6 +213,13 @@ class Generate(PipelineStep):
             else:
                 children = chunk.replace(lineage, children, refusals)
         yield from children
+
+
+def _size(item: Document | Refusal) -> int:
+    """About the bytes that one result holds; what a model thought may be many times as long as what it said."""
+    if isinstance(item, Refusal):
+        return 2 * len(item.raw) + 500
+    return 2 * (len(item.text) + len(item.metadata.get("reasoning") or "")) + 2000
 
 
 def _entering(documents: Iterable[Document]) -> Iterator[Document]:

@@ -6,13 +6,17 @@ launching process and before a server starts.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from loguru import logger
+
 from blocks.generate.endpoint import Endpoint
+from blocks.generate.generate import OTHER_FILES
 from blocks.generate.pins import model_json, pin_model, tokenizer_hash
 from blocks.generate.probe import resolve
 from blocks.generate.servers import VLLM, Server, Transformers, serve
@@ -74,8 +78,21 @@ class Model:
         return self.endpoint or Endpoint((), self.name)
 
     def in_flight(self, at: Endpoint, workers: int) -> int:
-        """Open requests per worker when nobody says: 2,048 for each vLLM, as many as it runs at a time, else 64."""
-        return max(64, 2048 * len(at.urls) // workers) if isinstance(self.server, VLLM) else 64
+        """Open requests per worker when nobody says: as many as each vLLM runs at a time, 2,048 by default; else 64.
+
+        Fewer where a process may not open as many files.
+        """
+        if not isinstance(self.server, VLLM):
+            return 64
+        wanted = max(64, self.server.max_num_seqs * len(at.urls) // workers)
+        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit == resource.RLIM_INFINITY or wanted <= limit - OTHER_FILES:
+            return wanted
+        logger.warning(
+            f"a worker asks for {max(1, limit - OTHER_FILES):,} answers at a time instead of {wanted:,}, since it may "
+            f"open only {limit:,} files: raise the hard limit (`ulimit -Hn`), or take more --workers"
+        )
+        return max(1, limit - OTHER_FILES)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -87,6 +104,16 @@ class Model:
             "context": self.context,
             "server_options": {name: value for name, value in self.server_options.items() if name not in SPEED_ONLY},
         }
+
+    def taking(self, fields: Mapping[str, Any]) -> Model:
+        """The same model, whose server can take requests with these fields.
+
+        Raises:
+            RunError: as in `VLLM.taking`.
+        """
+        if not isinstance(self.server, VLLM):
+            return self
+        return replace(self, server=self.server.taking(fields, self.generation_config))
 
     def priced(self, price: str | None, limit: float | None, state: Path) -> Model:
         """The same model, at a price.
@@ -155,8 +182,8 @@ def choose_model(
         url: the endpoint.
         api_key_env: environment variable with the endpoint's key.
         tokenizer: Hub name or path; None is the model's own, "none" an estimate of 3 characters per token.
-        context: tokens; None is 8192, or what the model's config allows if that is less.
-        server_options: options of the started server.
+        context: tokens; None is 8192, or what the model's config or the endpoint allows if that is less.
+        server_options: options of the started server; "-" and "_" in their names are the same.
         pinned: the revision that an earlier launch of this run resolved; nothing is resolved then.
 
     Raises:
@@ -166,6 +193,7 @@ def choose_model(
         raise RunError("--server endpoint and --endpoint URL go together")
     if kind == "endpoint" and server_options:
         raise RunError("--server-options are for servers that the run starts; see --extra-body for requests")
+    options = {option.replace("-", "_"): value for option, value in (server_options or {}).items()}
     endpoint = resolve(url, name, api_key_env) if url is not None else None
     name = endpoint.model if endpoint else name or DEFAULT_MODEL
     if pinned is None or pinned.startswith("local-"):  # a folder may have changed since
@@ -180,16 +208,23 @@ def choose_model(
         hint = "; for an endpoint, say --tokenizer NAME_OR_PATH, or none for an estimate" if endpoint else ""
         raise RunError(f"{error}{hint}") from error
     known = {} if source == "none" else model_json(source, source_revision, "config.json")
-    context = context or min(DEFAULT_CONTEXT, int(known.get("max_position_embeddings") or DEFAULT_CONTEXT))
+    told = endpoint.context if endpoint else None
+    if told and context and context > told:
+        raise RunError(
+            f"--context {context}: what {url} serves as {name} takes {told} tokens, prompt and answer together"
+        )
+    longest = int(known.get("max_position_embeddings") or DEFAULT_CONTEXT)
+    context = context or min(DEFAULT_CONTEXT, longest, told or DEFAULT_CONTEXT)
     server: Server | None = None
     if kind == "vllm":
-        options = dict(server_options or {})
-        options.setdefault("start_timeout", start_seconds(_weights(name, on_hub)))
-        server = _vllm(name, on_hub, context, options)
+        server = _vllm(name, on_hub, context, {"start_timeout": start_seconds(_weights(name, on_hub)), **options})
     elif kind == "transformers":
-        server = Transformers(name, on_hub, options=dict(server_options or {}))
+        names = ("trust_remote_code", "start_timeout")
+        fields = {field: options[field] for field in names if field in options}
+        others = {option: value for option, value in options.items() if option not in fields}
+        server = Transformers(name, on_hub, options=others, **fields)
     own = {} if endpoint else model_json(name, on_hub, "generation_config.json")
-    return Model(name, commit, context, counter, tokenizer_id, own, dict(server_options or {}), server, endpoint)
+    return Model(name, commit, context, counter, tokenizer_id, own, options, server, endpoint)
 
 
 def _weights(name: str, revision: str | None) -> int:

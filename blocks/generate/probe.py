@@ -1,4 +1,4 @@
-"""Finds out, before anything starts, whether an endpoint answers and under which model name.
+"""Finds out, before anything starts, whether an endpoint answers, under which model name, and how much it can take.
 
 A user may type `http://host:8000`, `http://host:8000/v1` or `https://host/some/prefix/v1`; requests need the URL with
 the version.
@@ -49,7 +49,7 @@ def resolve(url: str, model: str | None = None, api_key_env: str | None = None) 
     troubles = []
     for base in with_version:
         try:
-            names = _models(base, headers)
+            contexts = _models(base, headers)
         except urllib.error.HTTPError as error:
             said = asked.conceal(error_message(error.read()))
             if error.code in (401, 403):
@@ -61,14 +61,18 @@ def resolve(url: str, model: str | None = None, api_key_env: str | None = None) 
         except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
             troubles.append(f"{base}/models: {_why(error)}")
         else:
-            return Endpoint((base,), _choose(names, model, base), api_key_env)
+            chosen = _choose(list(contexts), model, base)
+            return Endpoint((base,), chosen, api_key_env, context=contexts.get(chosen))
     raise RunError(f"no OpenAI-compatible server answers at {url} ({'; '.join(troubles)})")
 
 
-def _models(base: str, headers: dict[str, str]) -> list[str]:
+def _models(base: str, headers: dict[str, str]) -> dict[str, int | None]:
+    """The context of each model that the server lists, where it tells."""
     request = urllib.request.Request(f"{base}/models", headers=headers)
     with _opener.open(request, timeout=30) as response:
-        return [str(entry["id"]) for entry in orjson.loads(response.read())["data"]]
+        entries = orjson.loads(response.read())["data"]
+    told = {str(entry["id"]): entry.get("max_model_len") for entry in entries}
+    return {name: size if type(size) is int and size > 0 else None for name, size in told.items()}
 
 
 def _why(error: Exception) -> str:

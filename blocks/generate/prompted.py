@@ -63,7 +63,9 @@ class Prompted(Generate):
         self.sampling = {name: value for name, value in (sampling or {}).items() if value is not None}
         self.extra_body = dict(extra_body or {})
         self.max_tokens = max_tokens or prompt.max_tokens or 1024
-        super().__init__(endpoint, {**self.sampling, **self.extra_body, "max_tokens": self.max_tokens}, **generate)
+        parameters = {**self.sampling, **self.extra_body, "max_tokens": self.max_tokens}
+        thinks = tokenizer.opens_thinking(self.extra_body.get("chat_template_kwargs"))
+        super().__init__(endpoint, parameters, opens_thinking=thinks, **generate)
         self.prompt, self.tokenizer, self.context = prompt, tokenizer, context
         self.model_revision = model_revision
 

@@ -12,11 +12,12 @@ import http.client
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,12 +25,19 @@ from loguru import logger
 
 from blocks.generate.placement import ServerError, check_gpu_memory, visible_gpus
 from blocks.generate.supervise import Running, serve
+from blocks.shards.folder import RunError
 
 __all__ = ["VLLM", "Running", "Server", "ServerError", "Transformers", "check_gpu_memory", "serve", "visible_gpus"]
 
 
 SCRATCH = "FINEMILL_SCRATCH"
 """Environment variable that names a folder on the node's own disk, for caches that processes must not share."""
+
+_COUNTERS = re.compile(rb"^vllm:(?:prompt|generation)_tokens_total(?:\{.*\})? ([0-9.e+]+)", re.MULTILINE)
+"""The tokens that a vLLM has read and written, as it tells Prometheus."""
+
+NOT_SPECULATED = ("min_p", "logit_bias")
+"""What vLLM answers with 400 while it speculates, also as the model's own default (vllm-project/vllm#42744)."""
 
 
 def _executable(name: str, extra: str) -> str:
@@ -45,9 +53,11 @@ def _executable(name: str, extra: str) -> str:
     return found
 
 
-def _ask(port: int, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
+def _ask(
+    port: int, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float = 30
+) -> tuple[int, bytes]:
     """One request to a server of this host; status 0 if there was no proper answer. Never goes through a proxy."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
         response = connection.getresponse()
@@ -137,6 +147,15 @@ class Server(ABC):
     def answers(self, port: int) -> bool:
         """Whether a server on this port is up and serves this model, rather than being somebody else's."""
 
+    def tokens(self, port: int) -> float | None:
+        """How many tokens a server on this port has read and written; None where it does not count."""
+        return None
+
+    def replies(self, port: int, timeout: float) -> bool:
+        """Whether a server on this port answers a request for one token within so many seconds, in whatever way."""
+        request = {"model": self.served_name, "prompt": "a", "max_tokens": 1}
+        return _ask(port, "POST", "/v1/completions", request, timeout)[0] != 0
+
     def _options(self) -> dict[str, Any]:
         chosen = {key.replace("-", "_"): value for key, value in self.options.items()}
         return {**self.defaults, **chosen}
@@ -189,6 +208,11 @@ class VLLM(Server):
         share = self._options()["gpu_memory_utilization"]
         return 1.0 if share is None else float(share)
 
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that it runs at a time."""
+        return int(self._options()["max_num_seqs"] or self.defaults["max_num_seqs"])
+
     def command(self, port: int) -> list[str]:
         """As in `Server`."""
         vllm = _executable("vllm", "vllm")
@@ -205,6 +229,29 @@ class VLLM(Server):
         if "speculative_config" not in options:
             options["speculative_config"] = _speculation(Path(vllm).parent)
         return [vllm, "serve", self.model, *_arguments({**own, **options})]
+
+    def taking(self, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> VLLM:
+        """The same server, or one that does not speculate, where it could not take these requests otherwise.
+
+        Args:
+            fields: of the requests.
+            defaults: the model's own `generation_config.json`.
+
+        Raises:
+            RunError: the options ask for speculation.
+        """
+        options = self._options()
+        own = defaults if options.get("generation_config", "auto") == "auto" else {}
+        over = options.get("override_generation_config")
+        sent = {**own, **(over if isinstance(over, Mapping) else {}), **fields}
+        refused = [name for name in NOT_SPECULATED if sent.get(name)]
+        if not refused or ("speculative_config" in options and options["speculative_config"] is None):
+            return self
+        said = f"{self.model} is asked with {' and '.join(refused)}, which vLLM refuses when it speculates"
+        if "speculative_config" in options:
+            raise RunError(f"{said}: set --server-options '{{\"speculative_config\": null}}'")
+        logger.info(f"{said}; so it does not, and is slower")
+        return replace(self, options={**self.options, "speculative_config": None})
 
     def environment(self, gpus: Sequence[str]) -> dict[str, str]:
         """Pins the GPUs; spares the import of TensorFlow; drops a key that would lock out the run itself.
@@ -227,6 +274,11 @@ class VLLM(Server):
             return status == 200 and self.served_name in [model["id"] for model in json.loads(body)["data"]]
         except (ValueError, KeyError, TypeError):
             return False
+
+    def tokens(self, port: int) -> float | None:
+        """As in `Server`, from what it tells Prometheus."""
+        counted = _COUNTERS.findall(_ask(port, "GET", "/metrics", timeout=10)[1])
+        return sum(map(float, counted)) if counted else None
 
 
 @functools.cache

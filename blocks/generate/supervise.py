@@ -1,8 +1,9 @@
 """Keep model servers running next to a job: start them, wait until they answer, restart them, end them.
 
 One thread per server, all in the launching process. Whether a server is up is decided by its process and by HTTP, never
-by what it prints. Each server is run by a guard (`blocks.generate.guard`), so that it ends with this process, however
-this process ends; what a killed guard leaves behind is ended by the next `serve` with the same state folder.
+by what it prints; one that hangs (`blocks.generate.pulse`) is restarted as if it had crashed. Each server is run by a
+guard (`blocks.generate.guard`), so that it ends with this process, however this process ends; what a killed guard
+leaves behind is ended by the next `serve` with the same state folder.
 
 A record and a log are named after host, process and server, because several launching processes, on several nodes, may
 work on one run and share its state folder.
@@ -31,6 +32,7 @@ from blocks.generate import guard
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.orphans import end_orphans, end_recorded
 from blocks.generate.placement import ServerError, place
+from blocks.generate.pulse import REPLY, STILL, Pulse
 
 if TYPE_CHECKING:
     from blocks.generate.servers import Server
@@ -146,19 +148,23 @@ class Replica(threading.Thread):
             env={**os.environ, **self.server.environment(self.gpus)},
         )
         born = time.monotonic()
-        up_since = None
+        up_since = pulse = None
+        end = ""
         try:
             while process.poll() is None and not self.stopping.wait(_LOOK):
                 if up_since is None and self.server.answers(self.port) and process.poll() is None:
-                    up_since = time.monotonic()
+                    up_since, pulse = time.monotonic(), Pulse(self.server, self.port)
                     self.settled.set()
                 if up_since is None and time.monotonic() - born > self.server.start_timeout:
+                    end = f"did not answer within {self.server.start_timeout:.0f} s"
+                    break
+                if pulse is not None and not pulse.beats():
+                    end = f"hangs: no token for {STILL:.0f} s, nor in {REPLY:.0f} s the one that it was asked for"
                     break
         finally:
             code = process.poll()
             self._end(process)
-        end = f"did not answer within {self.server.start_timeout:.0f} s" if code is None else _exit(code)
-        return 0.0 if up_since is None else time.monotonic() - up_since, end
+        return 0.0 if up_since is None else time.monotonic() - up_since, end if code is None else _exit(code)
 
     def _last_words(self) -> str:
         return f"the end of {self.log}:\n{log_tail(self.log, self._log_start)}"

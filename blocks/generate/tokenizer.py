@@ -21,6 +21,7 @@ from jinja2 import Template, TemplateError
 
 from blocks.generate.chat_template import compile_template, find_template, render_chat, template_tokens
 from blocks.generate.model_files import read_model_file
+from blocks.generate.reasoning import OPEN
 from blocks.generate.token_bound import TokenBound
 
 Message = Mapping[str, str]
@@ -63,6 +64,14 @@ class TokenCounter(ABC):
             messages: `role` and `content` of each message.
             options: the request's `chat_template_kwargs`; None for none.
         """
+
+    def opens_thinking(self, options: Mapping[str, Any] | None = None) -> bool:
+        """Whether the chat template opens a `<think>` block at the end of the prompt; False where nobody knows it.
+
+        Args:
+            options: as in `count_chat`.
+        """
+        return False
 
     @abstractmethod
     def fits(self, text: str, room: int) -> bool:
@@ -188,7 +197,7 @@ class ModelTokenizer(TokenCounter):
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
-        """The added tokens marked `special` in `tokenizer.json`."""
+        """The added tokens that steer the model; see `_acts`."""
         return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if _acts(token))
 
     def count(self, text: str) -> int:
@@ -204,6 +213,11 @@ class ModelTokenizer(TokenCounter):
         if rendered is None:
             return sum(self.count(message["content"]) for message in messages) + TEMPLATE_MARGIN
         return self.count(rendered)
+
+    def opens_thinking(self, options: Mapping[str, Any] | None = None) -> bool:
+        """As in `TokenCounter`."""
+        rendered = self._render([{"role": "user", "content": "a"}], options or {})
+        return rendered is not None and rendered.rstrip().endswith(OPEN)
 
     def _render(self, messages: Sequence[Message], options: Mapping[str, Any]) -> str | None:
         if self._template is None:
@@ -289,9 +303,17 @@ def read_tokenizer_config(source: str, revision: str | None) -> dict[str, Any]:
 def _acts(token: tokenizers.AddedToken) -> bool:
     """Whether an added token steers the model: the special ones, and marks such as `</think>` that are not called so.
 
-    Added runs of spaces, which some tokenizers have for code, do not.
+    Added runs of spaces, which some tokenizers have for code, do not, nor do elements of HTML, which Gemma's has.
     """
-    return bool(token.special or (token.content[:1] in "<[" and token.content[-1:] in ">]"))
+    if token.special:
+        return True
+    return token.content[:1] in "<[" and token.content[-1:] in ">]" and not _HTML.fullmatch(token.content)
+
+
+_HTML = re.compile(
+    r"</?(?:a|b|blockquote|br|caption|code|div|em|h[1-6]|hr|i|img|li|ol|p|pre|s|span|strong|su[bp]|table|tbody|td|tfoot|"
+    r"th|thead|tr|u|ul)>"
+)
 
 
 def _definition(component: Any) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ What a real server does now and then is asked for in the environment:
 - `FAKE_VLLM_CRASH=words`: prints the words at the start and exits with code 3.
 - `FAKE_VLLM_NOISE=1`: prints a line of 100 kB and bytes that are not UTF-8.
 - `FAKE_VLLM_DIE_AFTER=2`: exits without notice after 2 answers, and leaves its other process behind.
+- `FAKE_VLLM_HANG_AFTER=2`: after 2 answers it goes on saying that it is healthy and answers nothing else.
+- `FAKE_VLLM_SILENT=1`: tells no metrics.
 - `FAKE_VLLM_LATENCY=0.5`: takes half a second for an answer, four at a time.
 - `FAKE_VLLM_ANSWERS=FILE`: appends a line with the time of each answer.
 - `FAKE_VLLM_PIDS=FILE`: appends a line with the pids of the server and of its other process.
@@ -19,6 +21,17 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+METRICS = """# HELP vllm:prompt_tokens_total Number of prefill tokens processed.
+# TYPE vllm:prompt_tokens_total counter
+vllm:prompt_tokens_total{{engine="0",model_name="{model}"}} {answered}.0
+# HELP vllm:generation_tokens_total Number of generation tokens processed.
+# TYPE vllm:generation_tokens_total counter
+vllm:generation_tokens_total{{engine="0",model_name="{model}"}} {answered}.0
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{{engine="0",model_name="{model}"}} 7.0
+"""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,7 +47,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def reply(self, value):
-        body = json.dumps(value).encode()
+        self.reply_text(json.dumps(value))
+
+    def reply_text(self, text):
+        body = text.encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -43,17 +59,23 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def do_GET(self):
-        self.reply({"data": [{"id": self.model}]} if self.path == "/v1/models" else {})
+        if self.path == "/metrics" and "FAKE_VLLM_SILENT" not in os.environ:
+            self.reply_text(METRICS.format(model=self.model, answered=Handler.answered))
+        else:
+            self.reply({"data": [{"id": self.model}]} if self.path == "/v1/models" else {})
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if Handler.answered >= int(os.environ.get("FAKE_VLLM_HANG_AFTER", sys.maxsize)):
+            time.sleep(600)
         if self.latency:
             with self.slots:
                 time.sleep(self.latency)
-        words = request["messages"][-1]["content"][-60:].upper()
-        message = {"role": "assistant", "content": words}
+        asked = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
+        words = asked[-60:].upper()
+        said = {"message": {"role": "assistant", "content": words}} if "messages" in request else {"text": words}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        choices = [{"index": 0, **said, "finish_reason": "stop"}]
         self.reply({"model": request["model"], "choices": choices, "usage": usage})
         with Handler.lock:
             Handler.answered += 1

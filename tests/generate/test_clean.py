@@ -29,6 +29,13 @@ TABLE = "| a | b |\n|---|---|\n| 1 | 2 |"
         ("I have created a list of questions based on the document:\n\nWhat?", "What?"),
         ("I'd be happy to help! Here is a table with the key data:\n\n" + TABLE, TABLE),
         ("Okay, I'm glad to help with that.\n\nHere are the questions and answers:\n\nWhat?", "What?"),
+        ("Okay, let's create a tutorial based on the document.\n\n1. Wash.", "1. Wash."),
+        ("Alright, let's turn this document into a tutorial!\n\n1. Wash.", "1. Wash."),
+        ("**Let’s rewrite the text as a FAQ:**\n\nQ: What?", "Q: What?"),
+        ("Okay, let's create a FAQ.\n\nHere is the FAQ:\n\nQ: What?", "Q: What?"),
+        ("Based on the document provided, here is a step-by-step tutorial:\n\n1. Wash.", "1. Wash."),
+        ("As requested, here is the tutorial:\n\n1. Wash.", "1. Wash."),
+        ("Sure! Based on the text, here are the questions:\n\nWhat?", "What?"),
         ("```markdown\n" + TABLE + "\n```", TABLE),
         ("```\n" + TABLE + "\n```\n", TABLE),
         ("Here is the table:\n\n```md\n" + TABLE + "\n```", TABLE),
@@ -36,6 +43,9 @@ TABLE = "| a | b |\n|---|---|\n| 1 | 2 |"
         ("```markdown\n# T\n\n```python\nx\n```\n\nEnd.\n```", "# T\n\n```python\nx\n```\n\nEnd."),
         ("```markdown\n" + TABLE, TABLE),
         ("~~~\nText.\n~~~", "Text."),
+        ("```markdown\n# T\n\n```make it```\n\nEnd.\n```", "# T\n\n```make it```\n\nEnd."),
+        ("```markdown\n# T\n\n```make it```\n\nEnd.", "# T\n\n```make it```\n\nEnd."),
+        ("~~~\nText.\n\n~~~a`b\nx\n~~~\n\nEnd.\n~~~", "Text.\n\n~~~a`b\nx\n~~~\n\nEnd."),
     ],
 )
 def test_what_belongs_to_the_chat_goes(answer, text):
@@ -52,6 +62,14 @@ def test_what_belongs_to_the_chat_goes(answer, text):
         "Here are the questions that Darwin asked:\n1. Why?",
         "Here is the answer: 42 apples.",
         "Here is the table about which the king wrote.\nIt is old.",
+        "Let's make bread.\n\n1. Wash your hands.",
+        "Okay, let's make bread!\n\n1. Wash your hands.",
+        "Let's create a table in a spreadsheet.\n\n1. Click.",
+        "Let's turn this document round.\n\nIt is blank.",
+        "Okay, let's create a tutorial is what she said. He laughed.",
+        "Based on his letters, here is a list of the towns:\n- Bonn",
+        "Based on the document, the court decided:\n\nNo.",
+        "As requested, the court decided.\n\nNo.",
         "Here lies the king.\n\nHe was old.",
         "Certainly, the king was old.\n\nHe died.",
         "Sure footing matters.\n\nWear boots.",
@@ -68,6 +86,8 @@ def test_what_belongs_to_the_chat_goes(answer, text):
         "```markdown\na\n```\n\nAnd then text.",
         "Run this:\n\n```\nmake\n```",
         "Text with `code` and ``` in the middle.",
+        "```make it```\n\nMore.",
+        "```markdown\nmake it```\n\n```python\nx",
     ],
 )
 def test_text_stays_as_it_is(text):
@@ -163,6 +183,11 @@ def test_no_refusals(text):
         ("Text.\n\n- Ingredients:\n  ", "Text."),
         ("Text.\n\n```python\nx = 1. \ny", "Text."),
         ("Text.\n\n```\nx\n```\n\nMore. An", "Text.\n\n```\nx\n```\n\nMore."),
+        ("Text.\n\n```make it```\n\nMore. An", "Text.\n\n```make it```\n\nMore."),
+        ("Text.\n\n```make it```\n\n```python\nx = 1. \ny", "Text."),
+        ("Text.\n\n```\n```make it```\nx = 1. \ny", "Text."),
+        ("Text.\n\n```make it. An", "Text."),
+        ("Text.\n\n~~~ a `b`\nx. y", "Text."),
         (TABLE + "\n| 3 |", TABLE),
         (TABLE + "\n| 3 | 4 |", TABLE + "\n| 3 | 4 |"),
         (TABLE + "\n| 3 | 4. Or", TABLE),
@@ -207,3 +232,27 @@ def test_long_hostile_answers_finish():
         cleaned = clean(answer, FAQ)
         assert len(cleaned.text) <= len(answer)
         assert answer.startswith(trim_to_sentence(answer))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "Would you like me to create another problem based on this document?",
+        "---\n\nWould you like me to delve deeper into any specific aspect?",
+        "Do you want me to:\n\n* Explain a step?\n* Add an example?",
+        "If you have any further questions, feel free to ask!",
+        "I hope this helps! Let me know if you need more.",
+        "**Would you like more details?**",
+    ],
+)
+def test_closing_remarks_are_cut(end: str) -> None:
+    for text in ("# Knots\n\nThe **clove hitch** is a knot.", "**Q: What?**\nA: It is **a knot**"):
+        assert clean(f"{text}\n\n{end}", "") == Cleaned(text, None)
+        assert clean(text, "") == Cleaned(text, None)
+
+
+def test_an_answer_of_nothing_but_a_remark_stays() -> None:
+    assert clean("Would you like me to go on?", "").text == "Would you like me to go on?"
+    assert (
+        clean("Ask: “Would you like me to wait?” Then wait.", "").text == "Ask: “Would you like me to wait?” Then wait."
+    )

@@ -21,15 +21,16 @@ from blocks.generate.answer import Answer, parse_answer
 from blocks.generate.client import ATTEMPTS, LOST, SUSPICIOUS_REFUSALS, Client, _retry_after
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import RequestFailed, RequestRefused
+from blocks.generate.supervise import MAX_RESTARTS
 from blocks.shards.folder import RunError
 from tests.generate.raw_server import Call, RawServer, Reply, answer, http, ok, script
 
 
 @asynccontextmanager
-async def serving(reply: Reply, **options: Any) -> AsyncIterator[tuple[RawServer, Client]]:
+async def serving(reply: Reply, managed: bool = False, **options: Any) -> AsyncIterator[tuple[RawServer, Client]]:
     server = RawServer(reply)
     await server.start()
-    client = Client(Endpoint((server.url,), "m"), **{**QUICK, **options})
+    client = Client(Endpoint((server.url,), "m", managed=managed), **{**QUICK, **options})
     try:
         yield server, client
     finally:
@@ -111,15 +112,65 @@ def test_server_error_for_ever_fails_the_request(status: int) -> None:
     assert len(server.calls) == ATTEMPTS
 
 
+def test_a_server_of_our_own_dies_with_500() -> None:
+    error, server = run(outcome(script(http(500)), managed=True))
+    assert isinstance(error, RequestFailed) and error.reason == "http_500"
+    assert len(server.calls) == LOST < MAX_RESTARTS
+
+
+def test_what_kills_the_server_dies_alone() -> None:
+    async def work() -> None:
+        async def reply(call: Call) -> bytes | None:
+            if b"poison" not in call.body:
+                await asyncio.sleep(0.05)
+                return ok(answer())
+            await asyncio.sleep(0.02)
+            await server.stop()
+            await server.start()
+            return None
+
+        async with serving(reply, max_in_flight=100) as (server, client):
+            poison = asyncio.create_task(client.ask("completions", b'{"prompt": "poison"}'))
+            others = [asyncio.create_task(client.ask("completions", BODY)) for _ in range(60)]
+            assert [(await other).text for other in others] == ["fine"] * 60
+            with pytest.raises(RequestFailed, match="connection_lost"):
+                await poison
+            assert sum(b"poison" in call.body for call in server.calls) == LOST
+            assert client.resting == client.waiting == 0
+
+    run(work())
+
+
 def test_busy_for_longer_than_patience_fails_the_request() -> None:
     error, server = run(outcome(script(http(503)), patience=0.3))
     assert isinstance(error, RequestFailed) and error.reason == "http_503"
     assert len(server.calls) > 2
 
 
-def test_being_busy_costs_no_attempt() -> None:
-    busy = [http(429)] * (2 * ATTEMPTS)
-    result, server = run(outcome(script(*busy, None, *busy[:2], http(500), ok(answer())), delay=1e-5))
+def test_busy_now_and_again_is_not_busy_all_the_time() -> None:
+    """Patience is for a server that stays busy: here it was at work for longer than that in between."""
+    replies = script(http(503), http(500), http(503), ok(answer()))
+
+    async def slowly(call: Call) -> bytes | None:
+        if call.number == 1:
+            await asyncio.sleep(1.2)
+        return await replies(call)
+
+    result, server = run(outcome(slowly, patience=0.6))
+    assert isinstance(result, Answer) and len(server.calls) == 4
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        *(http(status) for status in (429, 502, 503, 504, 520, 521, 522, 523, 529, 530)),
+        ok(b'{"error": {"code": 429, "message": "slow down"}}'),
+        ok(b'{"error": {"code": 502, "message": "no provider"}, "choices": []}'),
+    ],
+)
+def test_being_busy_costs_no_attempt(refusal: bytes) -> None:
+    busy = [refusal] * (2 * ATTEMPTS)
+    result, server = run(outcome(script(*busy, None, *busy[:2], http(500), ok(answer())), delay=1e-6))
     assert isinstance(result, Answer)
     assert len(server.calls) == len(busy) + 5
 
@@ -202,12 +253,23 @@ def test_broken_connection(reply: bytes | None) -> None:
         b'{"choices": [{"message": {"content": ["a"]}}]}',
         b'{"choices": [{"text": null}]}',
         b'{"error": "overloaded"}',
+        b'{"error": {"code": "rate_limited"}}',
+        b'{"error": {"code": 17}}',
+        b'{"error": {"code": true}}',
     ],
 )
 def test_malformed_answer_is_retried_then_fails(body: bytes) -> None:
     error, server = run(outcome(script(ok(body))))
     assert isinstance(error, RequestFailed) and error.reason == "malformed_answer"
     assert len(server.calls) == ATTEMPTS
+
+
+def test_an_error_with_status_200_is_what_its_code_says() -> None:
+    error, server = run(outcome(script(ok(b'{"error": {"code": 400, "message": "no such option"}}'))))
+    assert isinstance(error, RequestRefused) and (error.reason, error.detail) == ("bad_request", "no such option")
+    assert len(server.calls) == 1
+    error, server = run(outcome(script(ok(b'{"error": {"code": 402, "message": "pay"}}'))))
+    assert isinstance(error, RunError) and "credit" in str(error)
 
 
 def test_answers_that_servers_give() -> None:
@@ -420,6 +482,44 @@ def test_refusals_after_an_answer_are_no_reason_to_stop() -> None:
             await client.ask("completions", BODY)
             for _ in range(2 * SUSPICIOUS_REFUSALS):
                 with pytest.raises(RequestRefused):
+                    await client.ask("completions", BODY)
+
+    run(work())
+
+
+def test_a_forbidden_document_is_no_reason_to_stop() -> None:
+    """Moderation of an endpoint says no at once, before the first answer or after it."""
+
+    async def work() -> None:
+        go = asyncio.Event()
+
+        async def reply(call: Call) -> bytes | None:
+            if b"bad" in call.body:
+                return http(403, b'{"error": {"message": "flagged"}}')
+            await go.wait()
+            return ok(answer())
+
+        async with serving(reply) as (_, client):
+            slow = asyncio.create_task(client.ask("completions", BODY))
+            while not any(client._open.values()):
+                await asyncio.sleep(0.001)
+            for _ in range(2 * SUSPICIOUS_REFUSALS):
+                with pytest.raises(RequestRefused) as caught:
+                    await client.ask("completions", b'{"prompt": "bad"}')
+                assert (caught.value.reason, caught.value.detail) == ("forbidden", "flagged")
+                go.set()
+                await slow
+                await client.ask("completions", BODY)
+
+    run(work())
+
+
+def test_a_key_that_may_not_ask_any_more_stops_the_run() -> None:
+    async def work() -> None:
+        async with serving(script(ok(answer()), http(403, b"no more"))) as (_, client):
+            await client.ask("completions", BODY)
+            for number in range(1, SUSPICIOUS_REFUSALS + 1):
+                with pytest.raises(RunError if number == SUSPICIOUS_REFUSALS else RequestRefused, match="no more"):
                     await client.ask("completions", BODY)
 
     run(work())

@@ -32,9 +32,9 @@ from datatrove.pipeline.writers import JsonlWriter
 from blocks.generate.client import ATTEMPTS, Client
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.errors import Rejected, RequestRefused
-from blocks.generate.generate import Ask, Generate
+from blocks.generate.generate import Ask, Generate, _size
 from blocks.generate.loop import event_loop, run_on_loop
-from blocks.shards.chunk import LINEAGE
+from blocks.shards.chunk import LINEAGE, Refusal
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import extend_plan, load_plan, save_plan
 from blocks.shards.read import ReadUnits
@@ -584,6 +584,11 @@ def test_a_generator_that_the_loops_own_thread_finalises(mock: MockServer) -> No
     run_on_loop(drop())
     assert len(list(Say(mock.url).run(stream(5)))) == 5
     assert event_loop().is_running()
+
+
+def test_what_a_model_thought_is_held_as_well() -> None:
+    assert 80_000 < _size(Document("short", "a", metadata={"reasoning": "x" * 40_000})) < 90_000
+    assert 80_000 < _size(Refusal("truncated", raw="x" * 40_000)) < 90_000
 
 
 def test_too_few_files(mock: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:

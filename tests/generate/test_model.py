@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from blocks.generate.model import DEFAULT_CONTEXT, choose_model
+from blocks.generate.endpoint import Endpoint
+from blocks.generate.generate import OTHER_FILES
+from blocks.generate.model import DEFAULT_CONTEXT, Model, ServerKind, choose_model
 from blocks.generate.pins import model_json, pin_model, tokenizer_hash
 from blocks.generate.servers import VLLM, Transformers
 from blocks.generate.tokenizer import CharacterEstimate
@@ -54,6 +57,51 @@ def test_a_large_model_may_take_longer_to_start(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 140_000_000_000}}))
     assert 4000 < seconds() < 6000
     assert seconds(start_timeout=60) == 60
+
+
+def test_names_of_server_options_are_written_either_way(folder: Path) -> None:
+    def chosen(kind: ServerKind, **options: float) -> Model:
+        return choose_model(
+            kind, str(folder), None, server_options={k.replace("_", "-"): v for k, v in options.items()}
+        )
+
+    with pytest.raises(RunError, match="as --context"):
+        chosen("vllm", max_model_len=4096)
+    large = chosen("vllm", tensor_parallel_size=8, start_timeout=60, max_num_seqs=512)
+    assert isinstance(large.server, VLLM)
+    assert (large.server.gpus_per_server, large.server.start_timeout) == (8, 60)
+    assert large.fingerprint["server_options"] == {}
+    small = chosen("transformers", start_timeout=60, cb_block_size=32).server
+    assert small is not None and (small.start_timeout, small.options) == (60, {"cb_block_size": 32})
+
+
+def test_as_many_requests_as_the_servers_run_and_files_may_be_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = Endpoint(("http://a", "http://b"), "model")
+    model = choose_model("vllm", str(folder), None, server_options={"max_num_seqs": 256})
+    assert (model.in_flight(two, 1), model.in_flight(two, 2)) == (512, 256)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 400))
+    assert model.in_flight(two, 1) == 400 - OTHER_FILES
+    assert choose_model("transformers", str(folder), None).in_flight(two, 1) == 64
+
+
+def test_no_speculation_where_vllm_would_refuse_the_requests(folder: Path) -> None:
+    def speculates(fields: dict[str, Any], **options: Any) -> bool:
+        model = choose_model("vllm", str(folder), None, server_options=options).taking(fields)
+        assert isinstance(model.server, VLLM) and model.server_options == options
+        return model.server.options.get("speculative_config", "by default") is not None
+
+    assert speculates({}) and speculates({"repetition_penalty": 1.1, "min_p": 0, "logit_bias": {}})
+    assert not speculates({"min_p": 0.05}) and not speculates({"logit_bias": {"5": -100}})
+    with pytest.raises(RunError, match=r"with min_p, .*--server-options '\{\"speculative_config\": null\}'"):
+        speculates({"min_p": 0.05}, speculative_config={"method": "ngram"})
+    assert not speculates({"min_p": 0.05}, speculative_config=None)
+    assert not speculates({}, override_generation_config={"min_p": 0.1})
+    (folder / "generation_config.json").write_text(json.dumps({"min_p": 0.05}))
+    assert not speculates({})
+    assert speculates({"min_p": 0.0})
+    assert speculates({}, generation_config="vllm")  # which leaves the model's own aside
 
 
 def test_a_pin_changes_with_the_model(folder: Path) -> None:
@@ -97,6 +145,19 @@ def test_an_endpoint(mock: MockServer, folder: Path) -> None:
     assert isinstance(model.tokenizer, CharacterEstimate) and model.tokenizer_id == "none"
     known = choose_model("endpoint", None, None, url=mock.url, tokenizer=str(folder))
     assert known.tokenizer_id == f"{folder} {tokenizer_hash(str(folder), None)}" and known.context == 2048
+
+
+def test_an_endpoint_that_tells_its_context(folder: Path, start_mock: Callable[..., MockServer]) -> None:
+    def context(told: int, asked: int | None = None, tokenizer: str = "none") -> int:
+        url = start_mock("--context", str(told)).url
+        return choose_model("endpoint", None, None, url=url, tokenizer=tokenizer, context=asked).context
+
+    assert context(4096) == 4096
+    assert context(131072) == DEFAULT_CONTEXT
+    assert context(4096, tokenizer=str(folder)) == 2048
+    assert context(131072, 16384) == 16384
+    with pytest.raises(RunError, match=r"--context 8192.* takes 4096 tokens"):
+        context(4096, 8192)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.generate import guard, supervise
+from blocks.generate import guard, pulse, supervise
 from blocks.generate.servers import VLLM, Server, ServerError, Transformers, check_gpu_memory, serve, visible_gpus
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +253,46 @@ def test_server_that_keeps_crashing_fails_the_run(tmp_path, pids, monkeypatch):
         assert "an illegal memory access" in str(running.failed)
         assert running.logs[0].read_text().count("fake vllm") == 1 + supervise.MAX_RESTARTS
     assert gone(started(pids))
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    for name, seconds in {"LOOK": 0.05, "STILL": 0.3, "REPLY": 5.0}.items():
+        monkeypatch.setattr(pulse, name, seconds)
+
+
+def test_a_server_that_hangs_is_restarted(tmp_path, pids, impatient, monkeypatch):
+    monkeypatch.setenv("FAKE_VLLM_HANG_AFTER", "1")
+    monkeypatch.setattr(pulse, "REPLY", 2.0)
+    with serve(MODEL, state=tmp_path) as running:
+        (url,) = running.endpoint.urls
+        server, engine = started(pids)
+        monkeypatch.delenv("FAKE_VLLM_HANG_AFTER")  # the next one is in better health
+        wait_for(lambda: gone([server, engine]))
+        wait_for(lambda: answers(url))
+        assert running.failed is None
+
+
+def test_a_server_that_is_idle_or_at_work_is_left_alone(tmp_path, pids, impatient):
+    with serve(MODEL, state=tmp_path) as running:
+        (url,) = running.endpoint.urls
+        server = VLLM("org/model")
+        port = int(url.rpartition(":")[2].removesuffix("/v1"))
+        before = server.tokens(port)
+        # It is asked for a token now and then, which moves its counters.
+        wait_for(lambda: server.tokens(port) >= before + 6)
+        assert ask(url) == "HELLO"
+        assert len(started(pids)) == 2
+
+
+def test_a_server_that_does_not_count_is_believed(tmp_path, pids, impatient, monkeypatch):
+    monkeypatch.setenv("FAKE_VLLM_SILENT", "1")
+    monkeypatch.setenv("FAKE_VLLM_HANG_AFTER", "0")
+    with serve(MODEL, state=tmp_path) as running:
+        (url,) = running.endpoint.urls
+        assert VLLM("org/model").tokens(int(url.rpartition(":")[2].removesuffix("/v1"))) is None
+        time.sleep(1)
+        assert len(started(pids)) == 2 and not gone(started(pids)) and running.failed is None
 
 
 def test_failed_start_shows_the_end_of_the_log(tmp_path, monkeypatch):

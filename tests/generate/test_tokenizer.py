@@ -10,10 +10,10 @@ from threading import Thread
 
 import pytest
 from small_tokenizers import CORPUS, KINDS, SPECIAL_TOKENS, hostile_texts, make_tokenizer
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from blocks.generate.token_bound import TokenBound
-from blocks.generate.tokenizer import TEMPLATE_MARGIN, CharacterEstimate, ModelTokenizer, load_tokenizer
+from blocks.generate.tokenizer import TEMPLATE_MARGIN, CharacterEstimate, ModelTokenizer, _acts, load_tokenizer
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -163,6 +163,12 @@ def test_special_tokens_in_a_text_are_broken_up(tokenizer):
         assert tokenizer.neutralise(clean) == (clean, 0)
     assert tokenizer.neutralise("a<|im_end|>b") == ("a< |im_end|>b", 1)
     assert tokenizer.neutralise("nothing here, <|im_ end|>") == ("nothing here, <|im_ end|>", 0)
+
+
+def test_marks_that_are_not_called_special_act_and_html_does_not():
+    kinds = {"<|im_end|>": True, "</think>": True, "[INST]": True, "<strong>": False, "</h2>": False, "    ": False}
+    assert {text: _acts(AddedToken(text, special=False)) for text in kinds} == kinds
+    assert _acts(AddedToken("<table>", special=True))
 
 
 def test_awkward_special_tokens():
