@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import regex
 import xxhash
 
+from blocks.filters.words import WORD
 from blocks.generate.budget import SENTENCE_END
 from blocks.generate.errors import Rejected
 from blocks.generate.tokenizer import TokenCounter
@@ -26,11 +27,6 @@ LOW, HIGH = 0.25, 0.75
 MIN_UNITS = {"word": 64, "sentence": 4, "token": 96, "character": 384}
 """Units below which both parts would be fragments. Ours."""
 
-# Scripts without spaces have a word in every letter, as far as anybody can tell without a dictionary.
-UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-"""Inside of a set of characters: letters that are words."""
-
-_WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[^\s{UNSPACED}]+")
 _CHARACTER = regex.compile(r"\X")  # with its marks, joiners and modifiers
 
 
@@ -106,7 +102,7 @@ def halve(
 
 def count_words(text: str) -> int:
     """Words of a text, as cuts count them."""
-    return sum(1 for _ in _WORD.finditer(text))
+    return sum(1 for _ in WORD.finditer(text))
 
 
 def _ends(text: str, unit: Unit) -> Iterator[int]:
@@ -119,5 +115,5 @@ def _ends(text: str, unit: Unit) -> Iterator[int]:
         if text[end:].strip():
             yield len(text)
         return
-    for found in (_WORD if unit == "word" else _CHARACTER).finditer(text):
+    for found in (WORD if unit == "word" else _CHARACTER).finditer(text):
         yield found.end()

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from blocks.evaluate.suites import SUITES
 from blocks.evaluate.targets import FINAL
 from blocks.evaluate.tools.common import RESULTS
-from blocks.evaluate.write import SCRIPT
+from blocks.evaluate.write import DONE, SCRIPT
 from blocks.pretrain.ablation import NOISE, Ablation
 from blocks.shards.folder import RunError
 
@@ -67,7 +67,9 @@ def collect(output: Path) -> list[Evaluated]:
         model, step, suite = script.relative_to(output).parts[:3]
         if suite in SUITES:
             number = FINAL if step == "final" else int(step)
-            found.append(Evaluated(model, number, suite, SUITES[suite].read(script.parent / RESULTS)))
+            # What a tool has written before its script found that something is missing counts for nothing.
+            scores = SUITES[suite].read(script.parent / RESULTS) if (script.parent / DONE).exists() else {}
+            found.append(Evaluated(model, number, suite, scores))
     if not found:
         raise RunError(f"{output}: no evaluations here; `eval_suite.py write` begins some")
     return sorted(found, key=lambda one: (list(SUITES).index(one.suite), one.model, one.step == FINAL, one.step))

@@ -107,6 +107,9 @@ def _write(target: Target, name: str, settings: Settings, folder: Path) -> None:
         _ABSOLUTE,
         'cd "$(dirname "$(realpath "$0")")"',
         f"mkdir -p {RESULTS}",
+        "# Two jobs that were submitted one after the other must not write over each other's results.",
+        "exec 8>lock",
+        'flock --nonblock 8 || { echo "another job is at work on this evaluation" >&2; exit 0; }',
         f"[ ! -e {DONE} ] || exit 0",
     ]
     if settings.judge and suite.judged:

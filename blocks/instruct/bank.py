@@ -1,5 +1,8 @@
 """The bank of templates: what is searched, made of all templates of a run whose descriptions were embedded.
 
+A run that has grown gets a further bank, `bank-` and the number of its chunks: matches that were begun with an earlier
+one go on with that. It may be deleted when none will.
+
     BANK/templates.arrow   a row per different template, memory-mapped; row n belongs to vector n
     BANK/vectors.f16       embeddings of the descriptions, float16, of length 1
     BANK/topics.json       clusters of the descriptions, each with a few of them
@@ -25,11 +28,13 @@ import pyarrow as pa
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
+from blocks.generate.errors import Rejected
 from blocks.instruct.encoder import Encoder
 from blocks.instruct.index import TemplateSearch, build_index
+from blocks.instruct.templates import parse_template
 from blocks.instruct.templatize import template_id
 from blocks.shards import meter
-from blocks.shards.chunk import FORMAT, batched_by_chunk
+from blocks.shards.chunk import FORMAT, LINEAGE, Refusal, batched_by_chunk, chunk_of
 from blocks.shards.commit import load_commits
 from blocks.shards.folder import RunError, RunFolder, sync, write_atomically
 from blocks.shards.run import load_run
@@ -55,9 +60,6 @@ BANK_SCHEMA = pa.schema(
         pa.field("topic", pa.int32(), nullable=False),  # number in topics.json
     ]
 )
-
-MADE_FROM = "made_from"
-"""File of a bank that says of which run, and how much of it."""
 
 FURTHER = ("complexity", "template_source", "frequency")
 """Columns of a template that an embedded one keeps."""
@@ -90,9 +92,9 @@ class EmbedTemplates(PipelineStep):
         self.encoder = encoder
 
     def run(self, data: Iterable[Document] | None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        """Yield the templates with `metadata["embedding"]`, in order."""
+        """Yield the templates with `metadata["embedding"]`, in order; refuse what no bank can hold."""
         self.encoder.take_gpu(rank)
-        for batch in batched_by_chunk(data or (), BATCH):
+        for batch in batched_by_chunk(filter(self._is_sound, data or ()), BATCH):
             with self.track_time("batch"):
                 found = self.encoder.descriptions([one.metadata["description"] for one in batch]).astype(np.float16)
             meter.add(documents=len(batch))
@@ -100,48 +102,62 @@ class EmbedTemplates(PipelineStep):
                 template.metadata |= {FORMAT: "templates", "template": template.text, "embedding": embedding}
                 yield template
 
+    def _is_sound(self, template: Document) -> bool:
+        """Whether a template can be embedded, drawn and instantiated; those of the stage `templates` always can."""
+        try:
+            parse_template(template.text)
+            for name, wanted in {"description": str, "complexity": int, "frequency": int}.items():
+                if not isinstance(found := template.metadata.get(name), wanted) or not found:
+                    raise Rejected(f"no_{name}", repr(found))
+        except Rejected as error:
+            if (chunk := chunk_of(template)) is not None:
+                refusal = Refusal(error.reason, raw=template.text, detail=error.detail)
+                chunk.refuse(template.metadata[LINEAGE], refusal)
+            return False
+        return True
 
-def build_bank(run: RunFolder, folder: Path, told: Mapping[str, Any], flat_below: int | None = None) -> dict[str, Any]:
-    """Make the bank of a complete run of `EmbedTemplates`, or finish it; a bank of the same run stays.
+
+def bank_folder(run: RunFolder) -> Path:
+    """Where the bank of a run of `EmbedTemplates` is, or will be, as the run is now."""
+    return Path(run.output) / f"bank-{sum(1 for _ in load_commits(run))}"
+
+
+def _bank_folders(output: Path) -> list[Path]:
+    """Banks of a run, finished or not, from the oldest to the newest."""
+    numbers = (folder.name.removeprefix("bank-") for folder in output.glob("bank-*"))
+    return [output / f"bank-{number}" for number in sorted(int(one) for one in numbers if one.isdecimal())]
+
+
+def build_bank(run: RunFolder, told: Mapping[str, Any], flat_below: int | None = None) -> Bank:
+    """Make the bank of a complete run of `EmbedTemplates`, or finish it; one that is there stays.
 
     Args:
         run: the run.
-        folder: of the bank.
         told: what it is to say of itself, such as the encoder.
         flat_below: see `build_index`.
-
-    Returns:
-        The content of `bank.json`.
     """
-    record, commits = load_run(run), list(load_commits(run))
+    record, folder = load_run(run), bank_folder(run)
     assert record is not None
-    made_from = f"{record.id}, {len(commits)} chunks"
-    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
-    for rest in (part, old):
-        shutil.rmtree(rest, ignore_errors=True)
-    if folder.is_dir() and (folder / MADE_FROM).read_text() != made_from:  # the run has grown
-        folder.rename(old)
-        shutil.rmtree(old)
+    part = folder.with_name(f".{folder.name}.part")
+    begun = [one for one in _bank_folders(folder.parent) if one != folder and not Bank(one).is_finished]
+    for rest in (*folder.parent.glob(".bank-*.part"), *begun):  # of launches that were killed
+        shutil.rmtree(rest)
     if not folder.is_dir():
         part.mkdir(parents=True)
         _collect(run, part)
-        (part / MADE_FROM).write_text(made_from)
         part.rename(folder)
-    if (folder / "bank.json").is_file():
-        there: dict[str, Any] = orjson.loads((folder / "bank.json").read_bytes())
-        return there
     bank = Bank(folder)
+    if bank.is_finished:
+        return bank
     build_index(bank.vectors, folder, **({} if flat_below is None else {"flat_below": flat_below}))
-    size = f"{len(bank.vectors):,} templates of the run {record.id[:8]}"
     content = {
         **told,
-        "made_from": made_from,
-        "name": size,
+        "name": f"{len(bank.vectors):,} templates of the run {record.id[:8]}",
         "templates": len(bank.vectors),
         "complexities": bank.complexities(),
     }
     write_atomically(folder / "bank.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    return content
+    return bank
 
 
 def _collect(run: RunFolder, folder: Path) -> None:
@@ -226,28 +242,42 @@ def cluster(
 
 @dataclass
 class Bank:
-    """A bank, opened when it is used; pickles as its folder.
+    """A bank, opened when it is used; pickles as its arguments.
 
     Args:
         folder: of the bank.
+        nprobe: see `TemplateSearch`.
     """
 
     folder: Path
+    nprobe: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
+        return {"folder": self.folder, "nprobe": self.nprobe}
 
     @classmethod
-    def of_run(cls, run: str) -> Bank:
-        """The bank of a run folder of the stage `index`.
+    def of_run(cls, run: str, name: str | None = None, nprobe: int | None = None) -> Bank:
+        """A bank of a run folder of the stage `index`.
+
+        Args:
+            run: the folder.
+            name: of the bank; None for the newest.
+            nprobe: see `TemplateSearch`.
 
         Raises:
             RunError: there is none that is finished.
         """
-        folder = Path(run) / "bank"
-        if not (folder / "bank.json").is_file():
-            raise RunError(f"{run} has no finished bank: give the --output of the stage `index`, when that is complete")
-        return cls(folder)
+        finished = [cls(folder, nprobe) for folder in _bank_folders(Path(run)) if cls(folder).is_finished]
+        if found := [bank for bank in finished if name in (None, bank.folder.name)]:
+            return found[-1]
+        if name:
+            raise RunError(f"{run} has no {name} any more, which this run was begun with: bring it back, or begin anew")
+        raise RunError(f"{run} has no finished bank: give the --output of the stage `index`, when that is complete")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it can be searched."""
+        return (self.folder / "bank.json").is_file()
 
     @cached_property
     def told(self) -> dict[str, Any]:
@@ -273,7 +303,7 @@ class Bank:
     @cached_property
     def search(self) -> TemplateSearch:
         """The index."""
-        return TemplateSearch(self.folder)
+        return TemplateSearch(self.folder, self.nprobe)
 
     @cached_property
     def topics(self) -> list[dict[str, Any]]:

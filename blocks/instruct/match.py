@@ -111,21 +111,24 @@ class MatchTemplates(PipelineStep):
         with stream_of(self.name):
             for batch in batched_by_chunk(data or (), BATCH):
                 with self.track_time("batch"):
-                    found = self.find([document.text for document in batch])
+                    found, nearest = self.find([document.text for document in batch])
                 meter.add(documents=len(batch))
-                for document, matches in zip(batch, found, strict=True):
+                for document, matches, best in zip(batch, found, nearest, strict=True):
                     drawn = choose(matches, self._weights, self.templates, f"{self.seed}\0{document.id}")
                     chunk = chunk_of(document)
                     if drawn:
                         self._count(document, found=matches, drawn=drawn)
                         yield document
                     elif chunk is not None:
-                        best = max((match.similarity for one in matches for match in one), default=None)
-                        detail = "nothing is near" if best is None else f"nearest {best:.3f}"
+                        detail = f"nearest {best:.4f}" if np.isfinite(best) else "nothing is near"
                         chunk.refuse(document.metadata[LINEAGE], Refusal("no_template", detail=detail))
 
-    def find(self, texts: Sequence[str]) -> list[list[list[Match]]]:
-        """What each embedding of each document finds above the threshold, nearest first."""
+    def find(self, texts: Sequence[str]) -> tuple[list[list[list[Match]]], list[float]]:
+        """What each embedding of each document finds from the threshold on, nearest first.
+
+        Returns:
+            The matches, and for each document the cosine of the nearest template, also where that is too far away.
+        """
         embeddings = self.encoder.documents(texts)
         flat = embeddings.reshape(-1, embeddings.shape[-1])
         similarities, places = self.bank.search.search(flat, self.candidates, self._allowed)
@@ -137,7 +140,8 @@ class MatchTemplates(PipelineStep):
             for row, near in enumerate(zip(places, similarities, strict=True))
         ]
         good = [[match for match in near if match.place >= 0 and match.similarity >= self.threshold] for near in found]
-        return [good[start : start + embeddings.shape[1]] for start in range(0, len(good), embeddings.shape[1])]
+        matches = [good[start : start + embeddings.shape[1]] for start in range(0, len(good), embeddings.shape[1])]
+        return matches, similarities.reshape(len(texts), -1).max(1).tolist()
 
     def _count(self, document: Document, found: Sequence[Sequence[Match]], drawn: Sequence[Match]) -> None:
         kept = ("template_id", "template", "description", "template_source", "complexity")

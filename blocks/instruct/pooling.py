@@ -40,6 +40,27 @@ def gaussian_weights(mask: torch.Tensor, chunks: int = CHUNKS, sigma: float = SI
     return torch.softmax(logits, -1)
 
 
+def pooling_weights(
+    mask: torch.Tensor, chunks: int = CHUNKS, sigma: float = SIGMA, alpha: float = ALPHA
+) -> torch.Tensor:
+    """How much each token counts for the embedding of the whole document and for those of its parts.
+
+    Args:
+        mask: see `gaussian_pool`, and so are the others.
+        chunks: number of parts.
+        sigma: standard deviation of a bell.
+        alpha: share of the part.
+
+    Returns:
+        Weights, of each embedding together 1; shape (documents, 1 + chunks, tokens), the whole document first.
+    """
+    import torch
+
+    present = mask.to(torch.float32)[:, None, :]
+    whole = present / present.sum(-1, keepdim=True)
+    return torch.cat([whole, (1 - alpha) * whole + alpha * gaussian_weights(mask, chunks, sigma)], 1)
+
+
 def gaussian_pool(
     embeddings: torch.Tensor, mask: torch.Tensor, chunks: int = CHUNKS, sigma: float = SIGMA, alpha: float = ALPHA
 ) -> torch.Tensor:
@@ -59,6 +80,4 @@ def gaussian_pool(
 
     # Padding may hold anything, and 0 · inf is no number.
     tokens = embeddings.to(torch.float32).masked_fill(mask[:, :, None] == 0, 0.0)
-    whole = tokens.sum(1, keepdim=True) / mask.to(torch.float32).sum(1)[:, None, None]
-    parts = gaussian_weights(mask, chunks, sigma) @ tokens
-    return torch.nn.functional.normalize(torch.cat([whole, (1 - alpha) * whole + alpha * parts], 1), dim=-1)
+    return torch.nn.functional.normalize(pooling_weights(mask, chunks, sigma, alpha) @ tokens, dim=-1)

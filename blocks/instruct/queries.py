@@ -19,6 +19,7 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
 from blocks.filters.checks.language import language_of
+from blocks.filters.words import WORD
 from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, stream_of
 from blocks.shards.folder import RunError, RunFolder, write_synced
 from blocks.shards.plan import Unit, load_plan
@@ -180,7 +181,7 @@ class Hygiene(PipelineStep):
 
     def judge(self, text: str) -> Refusal | None:
         """Why a query is left out whatever the others are; None where it is not."""
-        words = len(text.split())
+        words = len(WORD.findall(text))
         if words < self.min_words:
             return Refusal("too_few_words")
         if words > self.max_words:

@@ -9,12 +9,13 @@ say what was rejected.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import cached_property
 
 import orjson
 
+from blocks.filters.words import bare_words
 from blocks.generate.errors import Rejected
 
 _TAG = re.compile(r"<(/?)fi>")
@@ -46,7 +47,7 @@ class Template:
     @cached_property
     def words(self) -> list[str]:
         """Its own words, without those of the variables."""
-        return _words(" ".join(self.literals))
+        return bare_words(" ".join(self.literals))
 
     def resemblance(self, instruction: str) -> float:
         """How much of the template an instruction has: the share of its own words found in order, 0 to 1.
@@ -55,8 +56,7 @@ class Template:
         """
         if not self.words:
             return 1.0
-        matcher = SequenceMatcher(None, self.words, _words(instruction), autojunk=False)
-        return sum(block.size for block in matcher.get_matching_blocks()) / len(self.words)
+        return _in_order(self.words, bare_words(instruction)) / len(self.words)
 
 
 def parse_template(text: str) -> Template:
@@ -118,7 +118,7 @@ def parse_templatized(query: str, answer: str) -> Templatized:
         raise Rejected("templatizer_no_description", text)
     template = parse_template(text.strip())
     # What is left of the query must be the query's: nothing is put into somebody's mouth.
-    rest = iter(_words(query))
+    rest = iter(bare_words(query))
     if not all(word in rest for word in template.words):
         raise Rejected("template_lost_text", text)
     return Templatized(template, " ".join(description.split()))
@@ -140,5 +140,13 @@ def read_object(text: str, reason: str) -> dict[str, object]:
     return found
 
 
-def _words(text: str) -> list[str]:
-    return [word.lower() for word in _WORD.findall(text)]
+def _in_order(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest common subsequence (`difflib` looks for long runs, and misses words beside them)."""
+    row = [0] * (len(second) + 1)
+    for word in first:
+        diagonal = 0
+        for place, other in enumerate(second, 1):
+            above = row[place]
+            row[place] = diagonal + 1 if word == other else max(above, row[place - 1])
+            diagonal = above
+    return row[-1]

@@ -154,6 +154,7 @@ def choose_judge(
         raise RunError(f"the rubric {loaded.name} has the scores {', '.join(map(str, loaded.scores))}, not {keep}")
     name = model or (None if server == "endpoint" else FLOW_JUDGE)
     chosen = choose_model(server, name, revision, endpoint, api_key_env, tokenizer, context, server_options, pinned)
+    chosen = chosen.taking(extra_body or {})
     sent = {**SAMPLING, **(sampling or {})}
     judge = ChosenJudge(loaded, chosen, keep, max_tokens, sent, dict(extra_body or {}))
     _ = judge.step(chosen.at).room  # no room for a sample is an error now, not on the GPU node

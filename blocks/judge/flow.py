@@ -100,7 +100,7 @@ def parse_judgement(answer: str, rubric: Rubric) -> Judgement:
     """Read a judge's answer.
 
     As in the package: the first `<feedback>` and a `<score>` that holds nothing but digits are both needed. A score in
-    the feedback does not count when one follows, and a score that the rubric lacks is none.
+    the feedback does not count, one before it does where none follows, and a score that the rubric lacks is none.
 
     Raises:
         ValueError: there is no feedback or no such score; the message says what is wrong. It is never a low score.
@@ -110,7 +110,7 @@ def parse_judgement(answer: str, rubric: Rubric) -> Judgement:
         raise ValueError("no <feedback>")
     score, _ = _between(answer, "score", after)
     if score is None:
-        score, _ = _between(answer, "score", 0)
+        score, _ = _between(answer[: answer.find("<feedback>")], "score", 0)
     if score is None:
         raise ValueError("no <score>")
     if not score.isdecimal():

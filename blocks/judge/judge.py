@@ -70,7 +70,9 @@ class Judge(Generate):
         **generate: Any,
     ) -> None:
         sent = {name: value for name, value in sampling.items() if value is not None}
-        super().__init__(endpoint, {**sent, **(extra_body or {}), "max_tokens": max_tokens}, **generate)
+        parameters = {**sent, **(extra_body or {}), "max_tokens": max_tokens}
+        thinks = tokenizer.opens_thinking(parameters.get("chat_template_kwargs"))
+        super().__init__(endpoint, parameters, opens_thinking=thinks, **generate)
         self.rubric, self.tokenizer = rubric, tokenizer
         self.context, self.max_tokens = context, max_tokens
         self.keep = keep
@@ -142,7 +144,7 @@ class Judge(Generate):
                 problem = f"{error} (finish reason {answer.finish_reason}): {answer.text[:500]}"
                 continue
             return [self._judged(document, judgement)]
-        return [Refusal("judge_unreadable", raw=document.text, detail=problem)]
+        return [Refusal("judge_unreadable", format=format_of(document), raw=document.text, detail=problem)]
 
     def _judged(self, document: Document, judgement: Judgement) -> Document | Refusal:
         score, feedback = judgement
@@ -152,7 +154,8 @@ class Judge(Generate):
         unwanted = {} if verdict == "pass" else {f"{key}/{verdict}={score}": 1}
         self._count(document, **{f"{key}/{verdict}": 1, f"{key}/={score}": 1}, **unwanted)
         if verdict == "reject":
-            return Refusal(f"judge_{self.rubric.name}", raw=document.text, detail=f"{score}: {feedback}")
+            reason = f"judge_{self.rubric.name}"
+            return Refusal(reason, format=format_of(document), raw=document.text, detail=f"{score}: {feedback}")
         document.metadata |= {
             "judge_score": float(score),
             "judge_feedback": feedback,

@@ -3,6 +3,8 @@
     OUTPUT/config.yaml          for nanotron
     OUTPUT/resume.yaml          the same, from the newest checkpoint
     OUTPUT/data-s3/<source>/00000000.ds   links to the files of pipelines/tokens.py, once per epoch
+    OUTPUT/data.json            hashes of these files, which pipelines/tokens.py replaces when a run grows
+    OUTPUT/data.sizes           their sizes, which the scripts look at
     OUTPUT/train.sh             starts it on this machine, where that has all of its GPUs
     OUTPUT/train.sbatch         starts it on Slurm, and again after a preemption
     OUTPUT/checkpoints/
@@ -18,6 +20,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import orjson
 from pydantic import ValidationError
 
 from blocks.pretrain.mixture import Experiment, Portion, links
@@ -43,6 +46,14 @@ from blocks.pretrain.read import explain
 from blocks.shards.folder import RunError, write_atomically
 
 DATA = "data-s3"
+
+HASHES = "data.json"
+
+_SIZES = """if ! find {data} -name '*.ds' -exec stat -Lc '%s %n' {{}} + | LC_ALL=C sort | cmp -s - data.sizes; then
+  echo "the tokens behind {data} are not those that this training was written for: run pipelines/pretrain.py again" >&2
+  exit 1
+fi
+"""
 
 _START = """set -euo pipefail
 : "${{NANOTRON:?set it to a checkout of github.com/huggingface/nanotron}}"
@@ -206,6 +217,12 @@ def check_gpus(experiment: Experiment, per_node: int) -> None:
         raise RunError(f"{experiment.gpus} GPUs are no multiple of the {per_node} of a node (--gpus-per-node)")
 
 
+def is_configured(output: Path, config: Config) -> bool:
+    """Whether the folder of an experiment holds this very configuration."""
+    file = output / "config.yaml"
+    return file.exists() and file.read_text() == to_yaml(config)
+
+
 def write_experiment(
     experiment: Experiment, portions: Sequence[Portion], config: Config, output: Path, gpus_per_node: int = 8
 ) -> None:
@@ -230,7 +247,9 @@ def write_experiment(
     }
     data = output / DATA
     there = {str(path.relative_to(data)): str(path.readlink()) for path in data.rglob("*") if path.is_symlink()}
-    same = (output / "config.yaml").exists() and (output / "config.yaml").read_text() == to_yaml(config)
+    hashes = {one.name: dict(zip(one.folder.files, one.folder.hashes, strict=True)) for one in portions}
+    known = output / HASHES
+    same = is_configured(output, config) and (not known.exists() or orjson.loads(known.read_bytes()) == hashes)
     if (output / "checkpoints").exists() and not (same and there == wanted):
         raise RunError(
             f"{output} has checkpoints of another configuration, or of other data, and would go on from them: give "
@@ -252,8 +271,16 @@ def write_experiment(
     resume.checkpoints.resume_checkpoint_path = uploaded or config.checkpoints.checkpoints_path
     gpus, nodes = min(gpus_per_node, experiment.gpus), -(-experiment.gpus // gpus_per_node)
     start = _START.format(folder=shlex.quote(str(output)))
+    if wanted:
+        start += _SIZES.format(data=DATA)
     log = str(output / "train.log").replace("%", "%%")
     told = {"name": experiment.name, "gpus": gpus, "nodes": nodes, "start": start, "log": log}
+    bytes_of = {path: size for one in portions for path, size in zip(one.folder.files, one.folder.bytes, strict=True)}
+    sizes = sorted(
+        f"{bytes_of[target]} {DATA}/{link}\n".encode() for link, target in wanted.items() if link.endswith(".ds")
+    )
+    write_atomically(known, orjson.dumps(hashes, option=orjson.OPT_INDENT_2))
+    write_atomically(output / "data.sizes", b"".join(sizes))
     files = {"config.yaml": to_yaml(config), "resume.yaml": to_yaml(resume), "train.sbatch": _SBATCH.format(**told)}
     if nodes == 1:
         files["train.sh"] = _TRAIN.format(**told)

@@ -188,6 +188,8 @@ class Folder:
         tokenizer: as in `tokens.json`.
         files: paths, absolute or s3://….
         windows: of each file.
+        hashes: of each file's tokens.
+        bytes: of each file.
         tokens: of all files.
     """
 
@@ -195,6 +197,8 @@ class Folder:
     tokenizer: dict[str, Any]
     files: tuple[str, ...]
     windows: tuple[int, ...]
+    hashes: tuple[str, ...]
+    bytes: tuple[int, ...]
     tokens: int
 
 
@@ -250,7 +254,10 @@ def open_source(name: str, source: Source, sequence_length: int) -> Folder:
             f"together have {formats[chosen]['tokens']:,}: tokenize more, or take a shorter sequence_length"
         )
     paths = tuple(f"{root}/{file['path']}" for file in files)
-    return Folder(source, manifest["tokenizer"], paths, windows, formats[chosen]["tokens"])
+    hashes = tuple(file["hash"] for file in files)
+    told = manifest["tokenizer"]
+    sizes = tuple(file["tokens"] * told["token_size"] for file in files)
+    return Folder(source, told, paths, windows, hashes, sizes, formats[chosen]["tokens"])
 
 
 def _manifest(folder: str, what: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from blocks.filters.checks.language import language_of
 from blocks.filters.checks.text import words as words_of
 from blocks.filters.checks.tutorial import AFTER_NOUNS, VERBS
 
-VERSION = 1
+VERSION = 2
 """Raise it when a feature counts differently: it is part of a run's fingerprint."""
 
 
@@ -25,7 +25,7 @@ class Features(NamedTuple):
     """What a document is like. None stands for what cannot be counted in its language.
 
     Args:
-        words: number of words, as in the `length` check: in scripts without spaces each character is one.
+        words: number of words, as in the `length` check: in scripts without spaces each letter is one.
         sentences: letters, digits and closing marks with a full stop, question or exclamation mark behind, before a
             space; None in scripts that write none (Thai, Lao, Khmer, Burmese).
         questions: share of sentences, 0 to 1, that end with a question mark.

@@ -105,7 +105,8 @@ class Rephrase(Generate):
     ) -> None:
         self.sampling = {name: value for name, value in (sampling or {}).items() if value is not None}
         self.extra_body = dict(extra_body or {})
-        super().__init__(endpoint, parameters={**self.sampling, **self.extra_body}, **generate)
+        thinks = tokenizer.opens_thinking(self.extra_body.get("chat_template_kwargs"))
+        super().__init__(endpoint, {**self.sampling, **self.extra_body}, opens_thinking=thinks, **generate)
         self.prompts = tuple(prompts)
         self.formats: dict[str, list[Prompt]] = {}
         for prompt in prompts:

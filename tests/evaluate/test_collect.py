@@ -38,6 +38,7 @@ def evaluated(folder, content=None, file="results/results/model/results_2026-01-
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
+        (folder / "done").touch()
     return folder
 
 
@@ -153,6 +154,9 @@ def test_what_is_missing_is_told(compared, tmp_path):
         done.returncode == 1
         and "2 of 12 evaluations are not complete, such as late/finephrase" in done.stdout + done.stderr
     )
+    (compared / "out/faq-seed1/1000/finephrase/done").unlink()  # its tool wrote scores, and then it failed
+    assert "3 of 12 evaluations are not complete" in run("collect", compared / "out").stdout
+    assert arms(collect(compared / "out"), load_ablation(compared / "ablation.yaml"))[0].step == 500
     assert "no evaluations here" in (
         run("collect", tmp_path / "none").stderr + run("collect", tmp_path / "none").stdout
     )

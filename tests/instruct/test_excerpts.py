@@ -94,6 +94,28 @@ def test_other_ways_to_write_the_same(document, asked, found):
     assert expand(f"<excerpt>{found}</excerpt>", unicodedata.normalize("NFC", asked)).grounded == 1
 
 
+CHINESE = "我们知道物理定律在任何地方都是一样的，AI也不例外。所以它们在月球上也一样。"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("物理定律<...>一样的", "物理定律在任何地方都是一样的"),
+        ("物理定律在任何地方", "物理定律在任何地方"),
+        ("AI<...>例外", "AI也不例外"),
+    ],
+)
+def test_languages_that_write_no_spaces(asked, found):
+    assert expand(f"<excerpt>{asked}</excerpt>", CHINESE).text == found
+
+
+def test_doubt_in_languages_that_write_no_spaces():
+    for asked, reason in (("物理<...>一样", "ambiguous_excerpt"), ("A<...>例外", "excerpt_not_found")):
+        with pytest.raises(Rejected) as error:
+            Source(CHINESE).find(asked)
+        assert error.value.reason == reason
+
+
 def test_a_long_document_takes_little_longer_than_it_is_long():
     noise = "the quick ünïcode “fox” jumps — over it. " * 25_000
     document = noise + "Here it begins with words and ends in others." + noise

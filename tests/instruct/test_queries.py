@@ -131,6 +131,9 @@ def test_what_is_no_query_worth_a_template(tmp_path, query, reason):
 def test_all_languages_are_welcome_when_none_is_wanted(tmp_path):
     hygiene = Hygiene(Duplicates(RunFolder.at(str(tmp_path)), 10, "text"), language=None)
     assert hygiene.judge("wie heißt die hauptstadt von norwegen und wie viele leute leben dort") is None
+    assert hygiene.judge("糖尿病的早期症状有哪些？") is None
+    assert hygiene.judge("病").reason == "too_few_words"
+    assert hygiene.judge("病" * 301).reason == "too_many_words"
 
 
 def test_short_questions_of_an_evaluation_are_known_word_for_word(tmp_path):

@@ -56,6 +56,23 @@ def test_how_much_an_instruction_has_of_its_template(instruction, least, most):
     assert least <= parse_template(SOUND).resemblance(instruction) <= most
 
 
+def test_words_count_wherever_they_stand_in_order():
+    template = parse_template("How <fi>property</fi> is <fi>a thing</fi> or <fi>another</fi>")
+    assert template.resemblance("How hot is tea or how is coffee") == 1
+    assert template.resemblance("Is tea hot or coffee, and how") == pytest.approx(2 / 3)
+
+
+def test_languages_that_write_no_spaces():
+    wanted = answer(template="<fi>疾病</fi>的早期症状有哪些？")
+    template = parse_templatized("糖尿病的早期症状有哪些？", wanted).template
+    assert len(template.words) == 8
+    assert template.resemblance("肺炎的早期症状有哪些？") == 1
+    assert template.resemblance("肺炎有哪些症状？") < 0.8
+    with pytest.raises(Rejected) as error:
+        parse_templatized("糖尿病的症状？", wanted)
+    assert error.value.reason == "template_lost_text"
+
+
 def test_what_a_model_answers_to_a_query():
     for text in (answer(), f"```json\n{answer()}\n```", f"\n```\n{answer(topic='medicine')}\n```\n"):
         found = parse_templatized(QUERY, text)

@@ -114,6 +114,9 @@ def test_the_package_reads_the_same():
 def test_a_score_in_the_feedback_is_not_the_score():
     text = "<feedback>Rather <score>2</score> for style, but good.</feedback><score>4</score>"
     assert parse_judgement(text, rubric()).score == 4
+    with pytest.raises(ValueError, match="no <score>"):
+        parse_judgement("<feedback>It matches <score>5</score> partly.</feedback> **Score: 2**", rubric())
+    assert parse_judgement("<score>3</score><feedback>It is so.</feedback>", rubric()).score == 3
 
 
 @pytest.mark.parametrize("scale", SCALES)

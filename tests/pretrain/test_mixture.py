@@ -26,7 +26,9 @@ def tokens(folder, formats, **tokenizer):
     told = {
         name: {
             "tokens": sum(files),
-            "files": [{"path": f"ds-s3/{name}/{i:05d}.ds", "tokens": count} for i, count in enumerate(files)],
+            "files": [
+                {"path": f"ds-s3/{name}/{i:05d}.ds", "tokens": count, "hash": "h"} for i, count in enumerate(files)
+            ],
         }
         for name, files in formats.items()
     }
