@@ -22,7 +22,7 @@ from rich.table import Table
 
 from blocks.execute.options import one_line_errors
 from blocks.pretrain.ablation import NOISE, Ablation, load_ablation
-from blocks.pretrain.configure import check_gpus, configure, write_experiment
+from blocks.pretrain.configure import check_gpus, configure, is_configured, write_experiment
 from blocks.pretrain.mixture import Experiment, Portion, plan
 from blocks.shards.folder import RunError, write_atomically
 
@@ -62,13 +62,20 @@ def ablation(
             return
         for _, experiment, _ in trainings:
             check_gpus(experiment, gpus_per_node)
+        configs = [configure(one, portions, output.absolute() / one.name) for _, one, portions in trainings]
+        for (_, experiment, _), config in zip(trainings, configs, strict=True):
+            here = output.absolute() / experiment.name
+            if (here / JOB).exists() and not is_configured(here, config):
+                raise RunError(
+                    f"{experiment.name} was submitted with another configuration than {file} gives it now, so that its "
+                    f"arms could not be compared: give another --output, or delete {here} to train it anew"
+                )
         # With its baselines, for `eval_suite.py collect --ablation`.
         told = yaml.safe_dump(wanted.model_dump(exclude_none=True), sort_keys=False)
         write_atomically(output / "ablation.yaml", told.encode())
-        for _, experiment, portions in trainings:
+        for (_, experiment, portions), config in zip(trainings, configs, strict=True):
             here = output.absolute() / experiment.name
             if not (here / JOB).exists():  # what runs is left alone
-                config = configure(experiment, portions, here)
                 write_experiment(experiment, portions, config, here, gpus_per_node)
         if submit:
             for _, experiment, _ in trainings:

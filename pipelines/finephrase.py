@@ -275,7 +275,7 @@ def finephrase(
             run.plan(files, chunk_size, limit, grow=not retry_failed)
             if retry_failed:
                 run.retry_failed()
-            if run.submitted(options, chosen.name):
+            if run.submitted(options, models):
                 return
             if run.pending_passes():
                 console.print(f"{len(files)} input file(s), formats {', '.join(names)}, {room:,} tokens per document")

@@ -22,7 +22,7 @@ from blocks.execute.asking import pace
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
-from blocks.execute.show import show_plan, show_summary
+from blocks.execute.show import LOOKED, first_request, show_plan, show_summary
 from blocks.generate.endpoint import Endpoint
 from blocks.judge.choose import FLOW_JUDGE, JUDGED_SCHEMA, choose_judge
 from blocks.judge.judge import MAX_TOKENS, SAMPLING, Judge
@@ -135,8 +135,9 @@ def judge(
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [main_column, *columns, *(found.column for found in filters)])
-        shape = schema_of(files)
-        if "format" in shape.names and shape.field("format").type in (pa.string(), pa.large_string()):
+        kinds = [field.type for field in schema_of(files, only={"format"})]
+        kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+        if kinds and kinds[0] in (pa.string(), pa.large_string()):
             columns["format"] = "format"
 
         fingerprint: dict[str, Any] = {
@@ -156,8 +157,8 @@ def judge(
         trial = step(chosen.model.at)
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
-            sample = next(look(planned, main_column, filters, columns), None)
-            show_plan(console, planned, {chosen.rubric.name: trial.preview(sample)} if sample else {})
+            found = look(planned, main_column, filters, columns, count=LOOKED)
+            show_plan(console, planned, first_request(chosen.rubric.name, found, trial.preview))
             return
 
         def begin() -> RunRecord:
@@ -169,7 +170,7 @@ def judge(
             run.plan(files, chunk_size, limit, grow=not retry_failed)
             if retry_failed:
                 run.retry_failed()
-            if run.submitted(options, chosen.model.name):
+            if run.submitted(options, [chosen.model]):
                 return
             if run.pending_passes():
                 console.print(

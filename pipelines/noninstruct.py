@@ -27,7 +27,7 @@ from blocks.execute.asking import asking, model_of, pace
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import one_line_errors
-from blocks.execute.show import show_plan, show_samples, show_summary
+from blocks.execute.show import LOOKED, first_request, show_plan, show_samples, show_summary
 from blocks.generate import clean
 from blocks.generate.endpoint import Endpoint
 from blocks.generate.model import running
@@ -61,6 +61,7 @@ def noninstruct(
     text_column: arguments.TextColumn = "text",
     id_column: arguments.IdColumn = "id",
     where: arguments.WhereFilters = None,
+    limit: arguments.Limit = None,
     documents: Annotated[
         int, typer.Option(min=1, help="Documents to draw from the whole input.", rich_help_panel=IN)
     ] = DOCUMENTS,
@@ -166,6 +167,7 @@ def noninstruct(
             "text_column": text_column,
             "id_column": id_column,
             "where": where or [],
+            "limit": limit,
             "documents": documents,
             "draw_seed": draw_seed,
             "cut_unit": cut_unit,
@@ -179,9 +181,9 @@ def noninstruct(
             **trial.fingerprint,
         }
         if dry_run:
-            planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, None)
-            document = next(look(planned, text_column, filters), None)
-            show_plan(console, planned, {"complete": trial.preview_of(document.text)} if document else {})
+            planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
+            found = look(planned, text_column, filters, count=LOOKED)
+            show_plan(console, planned, first_request("complete", found, lambda one: trial.preview_of(one.text)))
             return
 
         def begin() -> RunRecord:
@@ -195,12 +197,12 @@ def noninstruct(
 
         profile = load_cluster(cluster) if cluster else None
         with publishing(repository, folder, console, profile), launch(folder, begin, console, profile) as run:
-            run.plan(files, chunk_size, None, grow=False)  # the sample is of the input as it was at first
+            run.plan(files, chunk_size, limit, grow=False)  # the sample is of the input as it was at first
             if retry_failed:
                 run.retry_failed()
             drawn = Sample(folder, documents, draw_seed, id_column, filters)
             console.print(f"{drawn.draw():,} documents drawn", highlight=False)
-            if run.submitted(options, chosen.name):
+            if run.submitted(options, models if arm == "teacher" else []):
                 return
             if run.pending_passes():
                 with running(models, folder.state) as (at, watches):

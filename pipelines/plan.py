@@ -100,7 +100,7 @@ def plan(
 
 def _measured(run: str) -> tuple[float, float]:
     """Completion tokens per document of a run, and per second and GPU, the start of servers included."""
-    folder = RunFolder.at(run)
+    folder = RunFolder.named(run)
     content = folder.read_output("summary.json")
     if content is None:
         raise RunError(f"--calibrate {run}: there is no summary.json; let the trial come to its end")

@@ -99,7 +99,7 @@ def tokens(
 
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
-            if run.submitted(options, None, unfinished=lambda: not is_laid_out(folder, parts_of(folder, seed, size))):
+            if run.submitted(options, [], unfinished=lambda: not is_laid_out(folder, parts_of(folder, seed, size))):
                 return
             for part, _ in run.passes():
                 steps = [

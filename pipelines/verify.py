@@ -61,8 +61,8 @@ def verify(
     scores: Annotated[
         str | None,
         typer.Option(
-            help="Run folder of pipelines/judge.py over this input: fills judge_score, judge_feedback, judge_rubric "
-            "and judge_model, which --where can use.",
+            help="Run of pipelines/judge.py over this input, by its --output or, where it has one, its --state: fills "
+            "judge_score, judge_feedback, judge_rubric and judge_model, which --where can use.",
             rich_help_panel=arguments.IN,
         ),
     ] = None,
@@ -94,7 +94,7 @@ def verify(
         if "input" not in pins:
             pins["input"] = pin(input)
         files = list_files(pins["input"])
-        table = SideTable(RunFolder.at(scores), SCORES) if scores else None
+        table = SideTable(RunFolder.named(scores), SCORES) if scores else None
         scored_by = table.check(files) if table else None
         filters = [parse_where(text) for text in where or []]
         filtered = [found.column for found in filters if not table or found.column not in SCORES]
@@ -141,7 +141,7 @@ def verify(
         profile = load_cluster(cluster) if cluster else None
         with publishing(repository, folder, console, profile), launch(folder, begin, console, profile) as run:
             run.plan(files, chunk_size, limit)
-            if run.submitted(options, None):
+            if run.submitted(options, []):
                 return
             for part, _ in run.passes():
                 steps = [

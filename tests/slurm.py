@@ -41,6 +41,8 @@ JobAcctGatherType=jobacct_gather/none
 KillWait=3
 SlurmdTimeout=10
 MinJobAge=300
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 """
 
 
@@ -60,7 +62,9 @@ class Slurm:
             (self.root / f"spool-{name}").mkdir(parents=True)
             address = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
             lines.append(f"NodeName={name} {address} CPUs=2 RealMemory=4000 State=UNKNOWN")
-        lines.append(f"PartitionName=all Nodes={','.join(self.nodes)} Default=YES State=UP MaxTime=INFINITE")
+        # A job of the second partition takes the place of one of the first, which may go on for eight more seconds.
+        for name, more in (("all", "Default=YES GraceTime=8"), ("urgent", "PriorityTier=2 PreemptMode=OFF")):
+            lines.append(f"PartitionName={name} Nodes={','.join(self.nodes)} State=UP MaxTime=INFINITE {more}")
         (self.root / "state").mkdir()
         (self.root / "slurm.conf").write_text("\n".join(lines) + "\n")
         key = self.root / "munge.key"
@@ -74,7 +78,8 @@ class Slurm:
         self._start("slurmctld", "slurmctld", "-D")
         for name in self.nodes:
             self.start_node(name)
-        self.wait(lambda: self.run("sinfo", "-h", "-o", "%D %t") == f"{len(self.nodes)} idle", "idle nodes")
+        states = ["sinfo", "-h", "-p", "all", "-o", "%D %t"]
+        self.wait(lambda: self.run(*states) == f"{len(self.nodes)} idle", "idle nodes")
 
     def start_node(self, name: str) -> None:
         self._start(name, "slurmd", "-D", "-N", name)

@@ -37,7 +37,7 @@ def waits_for(before: str | None, options: Mapping[str, Any], console: Console) 
     """
     if before is None:
         return False
-    folder = _run(before)
+    folder = RunFolder.named(before)
     record = load_run(folder)
     if record is None:
         raise RunError(f"--after {before}: there is no run")
@@ -62,10 +62,3 @@ def waits_for(before: str | None, options: Mapping[str, Any], console: Console) 
     job = sbatch(cluster, here, named, [shlex.join(command)], str(options.get("api_key_env")))
     console.print(f"submitted job {job}, which waits for {', '.join(arrays)} and then submits this", highlight=False)
     return True
-
-
-def _run(before: str) -> RunFolder:
-    mark = Path(before) / "run"
-    if mark.is_file():  # a state folder knows where its output is
-        return RunFolder.at(mark.read_text().strip().partition(" ")[2], before)
-    return RunFolder.at(before)

@@ -42,13 +42,17 @@ Limit = Annotated[
 Output = Annotated[
     str,
     typer.Option(
-        help="Run folder: local or s3://…; hf://datasets/org/name is runs/org--name with --publish org/name.",
+        help="Run folder: local or s3://….",
         rich_help_panel=OUT,
     ),
 ]
 Publish = Annotated[
     str | None,
-    typer.Option(help="Dataset on the Hub, org/name, to publish to while the run goes on.", rich_help_panel=OUT),
+    typer.Option(
+        help="Dataset on the Hub, org/name, to publish to while the run goes on; --output hf://datasets/org/name is "
+        "short for that and runs/org--name.",
+        rich_help_panel=OUT,
+    ),
 ]
 State = Annotated[
     Path | None,
@@ -104,7 +108,7 @@ Tokenizer = Annotated[
 Context = Annotated[
     int | None,
     typer.Option(
-        help=f"Tokens of prompt and answer together; {DEFAULT_CONTEXT} by default, or what the model has.",
+        help=f"Tokens of prompt and answer together; {DEFAULT_CONTEXT} by default, or what model and endpoint have.",
         rich_help_panel=ASK,
     ),
 ]

@@ -13,7 +13,11 @@ from typing import Any
 from blocks.execute.arguments import OWN_FIELDS
 from blocks.execute.options import json_object
 from blocks.generate.endpoint import Endpoint
+from blocks.generate.generate import PATIENCE
 from blocks.generate.model import Model, choose_model
+
+BETWEEN_LIVES = 60.0
+"""Seconds from the death of a server to its next start, at the most: its processes are ended, and there is a pause."""
 
 
 def model_of(options: Mapping[str, Any], state: Path, pinned: str | None = None, default: str | None = None) -> Model:
@@ -26,7 +30,7 @@ def model_of(options: Mapping[str, Any], state: Path, pinned: str | None = None,
         default: Hub name of the model where neither --model nor --endpoint names one; None is `DEFAULT_MODEL`.
 
     Raises:
-        RunError: as in `choose_model` and `Model.priced`.
+        RunError: as in `choose_model`, `Model.taking` and `Model.priced`, or --extra-body cannot be used.
     """
     chosen = choose_model(
         options["server"],
@@ -39,6 +43,7 @@ def model_of(options: Mapping[str, Any], state: Path, pinned: str | None = None,
         json_object(options["server_options"], "--server-options"),
         pinned,
     )
+    chosen = chosen.taking(json_object(options["extra_body"], "--extra-body", OWN_FIELDS))
     return chosen.priced(options["price"], options["max_spending"], state)
 
 
@@ -55,7 +60,10 @@ def pace(model: Model, at: Endpoint, options: Mapping[str, Any]) -> dict[str, An
         at: where it answers.
         options: of the command line, by name; `seed` may be missing, as in scripts that send none.
     """
+    # A crashed server with large weights needs longer for its restart than an endpoint may be away.
+    restart = 0.0 if model.server is None else model.server.start_timeout + BETWEEN_LIVES
     return {
+        "patience": max(PATIENCE, restart),
         "seed": options.get("seed"),
         "max_in_flight": options["max_in_flight"] or model.in_flight(at, options["workers"]),
         "max_failure_rate": options["max_failure_rate"],

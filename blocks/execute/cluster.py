@@ -20,14 +20,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import yaml
 
-from blocks.execute.preflight import check_disks, try_out
+from blocks.execute.preflight import check_disks, check_gpus, check_programs, try_out
 from blocks.generate.servers import SCRATCH
 from blocks.shards.folder import RunError, RunFolder, write_atomically
+
+if TYPE_CHECKING:
+    from blocks.generate.model import Model
 
 JOB = "FINEMILL_JOB"
 """Environment variable that tells a launch that it is a job of a cluster: the folder of its submission."""
@@ -154,7 +157,17 @@ def load_cluster(file: Path) -> Cluster:
     cluster = Cluster(**content)
     if cluster.warning <= STOPPING:
         raise RunError(f"--cluster {file}: warning must be more than {STOPPING} seconds")
+    # A job that is told to stop while its servers start goes back into the queue, and so on for ever.
+    limited = cluster.time is not None and cluster.time.lower() not in _NO_LIMIT and "signal" not in cluster.sbatch
+    if cluster.time and limited and 2 * cluster.warning > seconds_of(cluster.time):
+        raise RunError(
+            f"--cluster {file}: jobs are told to stop {cluster.warning} s before the end of {cluster.time}, which is "
+            f"more than half of it: ask for more time, or lower `warning`"
+        )
     return cluster
+
+
+_NO_LIMIT = ("infinite", "unlimited")
 
 
 _KINDS = {
@@ -195,30 +208,33 @@ def seconds_of(limit: str) -> float:
         raise RunError(f"{limit!r} is no time limit of Slurm, such as 24:00:00 or 2-00:00:00") from None
 
 
-def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], model: str | None, jobs: int) -> str:
+def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], models: Sequence[Model], jobs: int) -> str:
     """Try a run out and submit it.
 
     Args:
         cluster: where.
         folder: the run, planned.
         options: the options of this launch.
-        model: the model's name; None for a pipeline without one.
+        models: those that the run asks, the one of `options` first; none for a pipeline without one.
         jobs: how many jobs have something to do.
 
     Returns:
         The id of the array.
 
     Raises:
-        RunError: sbatch is not here or refuses, the trial failed, or a key stands in the profile.
+        RunError: sbatch is not here or refuses, the trial failed, jobs could not start the models' servers, or a key
+            stands in the profile.
     """
     _need("sbatch")
-    asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
-    for name in ("cluster", "config", "after", "retry-failed"):  # what is done here and now
-        asked.pop(name, None)
+    asked = _asked(options)
     script = this_command()
     if cluster.preflight:
         check_disks([folder.state, *([Path(folder.output)] if Path(folder.output).is_dir() else [])])
-        try_out(["bash", "-ec", f'{cluster.setup}\nexec "$@"', "trial", cluster.python, *script], asked, model)
+        python = ["bash", "-ec", f'{cluster.setup}\nexec "$@"', "trial", cluster.python]
+        servers = [model.server for model in models if model.server]
+        check_gpus(cluster, servers)
+        check_programs(python, servers)
+        try_out([*python, *script], asked, models[0].name if models else None)
     here = next_submission(folder.state / "launches")
     write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
     # `exec`: the signal goes to the batch shell, which is then the launch itself.
@@ -230,8 +246,27 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
     job = sbatch(cluster, here, named, lines, str(options.get("api_key_env")))
     profile = str(Path(options["cluster"]).resolve())
     told = {"id": job, "jobs": jobs, "script": script, "cluster": profile, "rate": cluster.rate}
+    told["cwd"] = str(Path.cwd())  # what paths in the options begin at
     write_atomically(here / "job.json", orjson.dumps(told))
     return job
+
+
+def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a job is called with."""
+    asked = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    for name in ("cluster", "config", "after", "retry-failed"):  # what is done here and now
+        asked.pop(name, None)
+    return asked
+
+
+def changed_options(folder: RunFolder, options: Mapping[str, Any]) -> list[str]:
+    """The names of options that are others than in the run's last submission."""
+    done = sorted((folder.state / "launches").glob("*/job.json"))
+    if not done:
+        return []
+    before = yaml.safe_load(done[-1].with_name("options.yaml").read_text())
+    now = yaml.safe_load(yaml.safe_dump(_asked(options)))
+    return [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
 
 
 def this_command() -> list[str]:
@@ -290,6 +325,23 @@ def active_arrays(folder: RunFolder) -> list[str]:
     launches = folder.state / "launches"
     ids = [orjson.loads(file.read_bytes())["id"] for file in sorted(launches.glob("*/job.json"))]
     return [job for job in ids if _is_active(job)]
+
+
+def jobs_at_work(folder: RunFolder) -> int:
+    """How many jobs of a run wait or run, without those that were told to stop.
+
+    Raises:
+        RunError: there is no Slurm here.
+    """
+    _need("squeue")
+    found = 0
+    for file in (folder.state / "launches").glob("*/job.json"):
+        if not (file.parent / STOP).exists():
+            job = orjson.loads(file.read_bytes())["id"]
+            asked = ["squeue", "-h", "-r", "-o", "%T", "-j", job]
+            states = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+            found += sum(state != "COMPLETING" for state in states)
+    return found
 
 
 def _is_active(job: str) -> bool:
@@ -355,7 +407,10 @@ def submit_again(folder: RunFolder, *options: str) -> int:
         raise RunError(f"{folder.output} was never submitted: start its pipeline with --cluster")
     told = orjson.loads(done[-1].read_bytes())
     same = ["--config", str(done[-1].with_name("options.yaml")), "--cluster", told["cluster"]]
-    return subprocess.run([sys.executable, *told["script"], *same, *options], check=False).returncode
+    place = told.get("cwd")
+    if place is not None and not Path(place).is_dir():
+        raise RunError(f"{place}, where this run was submitted, is not there: start its pipeline again with --cluster")
+    return subprocess.run([sys.executable, *told["script"], *same, *options], check=False, cwd=place).returncode
 
 
 def requeue() -> bool:

@@ -2,7 +2,7 @@
 
 with launch(folder, record_of_the_run) as run:
     run.plan(files, chunk_size, limit)
-    if not run.submitted(options, model):
+    if not run.submitted(options, [model]):
         for part in run.passes():
             run.execute([ReadUnits(part, …), Rephrase(…), WriteShards(part, …)], tasks, workers)
         run.summary()
@@ -20,15 +20,16 @@ from typing import Any
 from datatrove.pipeline.base import PipelineStep
 from rich.console import Console
 
-from blocks.execute.cluster import DRAIN, Cluster, job_folder, requeue, stopped, submit
+from blocks.execute.cluster import DRAIN, Cluster, changed_options, job_folder, jobs_at_work, requeue, stopped, submit
 from blocks.execute.local import LIMIT_REACHED, Drained, LocalExecutor, start_forkserver
 from blocks.execute.progress import display
 from blocks.execute.report import LIMIT, Report
 from blocks.generate.generate import Generate
+from blocks.generate.model import Model
 from blocks.generate.placement import visible_gpus
 from blocks.shards.commit import pending_units, recover
 from blocks.shards.folder import RunError, RunFolder
-from blocks.shards.leases import live_leases, recover_abandoned, somebody_is_gone
+from blocks.shards.leases import live_leases, recover_abandoned, settle, somebody_is_gone
 from blocks.shards.paid import paid
 from blocks.shards.plan import Unit, extend_plan, hold_chunk_size, load_plan, planned_rows, save_plan
 from blocks.shards.retry import begin_retry
@@ -77,6 +78,8 @@ class Launch:
         """Passes with work left for this launch: the folder as this pass sees it, and its formats."""
         while True:
             passes, others = [], False
+            if self.folder.shared:  # another launch may have added input
+                self.units = load_plan(self.folder.state / "plan.jsonl")
             leased = {lease["unit"] for lease in live_leases(self.folder)} if self.folder.shared else set()
             for number, formats in self._passes():
                 folder = self.record.seen_by(self.folder, number)
@@ -132,13 +135,13 @@ class Launch:
         self.console.print(f"{count:,} document(s) and sample(s) failed; they are asked for again", highlight=False)
 
     def submitted(
-        self, options: Mapping[str, Any], model: str | None, unfinished: Callable[[], bool] = lambda: False
+        self, options: Mapping[str, Any], models: Sequence[Model], unfinished: Callable[[], bool] = lambda: False
     ) -> bool:
         """Submit what is left to do to the cluster, where there is one; True when this launch is over then.
 
         Args:
             options: of the command line.
-            model: the model's name; None for a pipeline without one.
+            models: those that the run asks, the one of `options` first; none for a pipeline without one.
             unfinished: whether something is to be done when all of the plan is committed; asked only then.
 
         Raises:
@@ -152,8 +155,22 @@ class Launch:
             if not unfinished():
                 self.console.print("All of the plan is committed; there is nothing to submit.")
                 return True
-        jobs = max(1, min(self.cluster.jobs, left))
-        job = submit(self.cluster, self.folder, options, model, jobs)
+        at_work = jobs_at_work(self.folder)
+        jobs = min(self.cluster.jobs, max(1, left)) - at_work
+        if jobs < 1:
+            self.console.print(
+                f"{at_work} job(s) of this run wait or are at work already; nothing is submitted. For more at a time, "
+                f"raise `jobs` in the profile.",
+                soft_wrap=True,
+            )
+            if changed := changed_options(self.folder, options):
+                self.console.print(
+                    f"They were submitted with another {', '.join(changed)}: give this command once more when they "
+                    f"have ended.",
+                    soft_wrap=True,
+                )
+            return True
+        job = submit(self.cluster, self.folder, options, models, jobs)
         self.console.print(f"submitted job {job}: {jobs} job(s) for {left:,} unit(s)", highlight=False)
         return True
 
@@ -191,8 +208,8 @@ class Launch:
         Raises:
             RunError: see `LocalExecutor.run`.
         """
-        # Of a retry pass only a few rows are read.
-        rows = planned_rows(self.units) if folder.retries is None else None
+        # Of a retry pass only a few rows are read, and of a run that others work on only a part.
+        rows = planned_rows(self.units) if folder.retries is None and not folder.shared else None
         done = 0 if rows is None else rows - self._rows_left[folder.pass_number]
 
         def watch() -> Exception | None:
@@ -233,8 +250,13 @@ class Launch:
         """Compute `summary.json` from the commit records, when no worker of this launch is left."""
         # A worker may have been killed between committing a chunk and moving its files.
         recover_abandoned(self.folder) if self.folder.shared else recover(self.folder)
+        if self.folder.shared:
+            self.units = load_plan(self.folder.state / "plan.jsonl")
+            if not self.units_left:
+                settle(self.folder)  # who reads a complete run lists its files
         with self.folder.alone("summary"):
-            return summarize(self.folder, self.record, self.units)
+            # Another launch may have added a pass meanwhile; without that the run is not complete.
+            return summarize(self.folder, load_run(self.folder) or self.record, self.units)
 
 
 def plan_run(folder: RunFolder, source: str, chunk_size: int, limit: int | None = None) -> None:

@@ -17,11 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from blocks.shards.folder import RunError
+
+if TYPE_CHECKING:
+    from blocks.execute.cluster import Cluster
+    from blocks.generate.servers import Server
 
 ROWS = 20
 """Rows that the trial reads."""
@@ -51,6 +55,43 @@ def check_disks(folders: Sequence[Path], free: int = FREE) -> None:
             raise RunError(f"cannot write to {folder}: {error.strerror}") from error
 
 
+def check_gpus(cluster: Cluster, servers: Sequence[Server]) -> None:
+    """Look whether jobs get as many GPUs as a server takes: a job that does not, fails after days in the queue.
+
+    Raises:
+        RunError: they do not.
+    """
+    needed = max((server.gpus_per_server for server in servers), default=0)
+    # Whoever asks for them in another way knows what comes of it.
+    own = any(name.startswith(("gpu", "gres", "tres", "exclusive")) for name in cluster.sbatch)
+    if needed > cluster.gpus and not own and "CUDA_VISIBLE_DEVICES" not in cluster.setup:
+        raise RunError(
+            f"a server of this run takes {needed} GPU(s), and jobs of this profile get {cluster.gpus}: say `gpus` in "
+            f"the profile, or use --server endpoint"
+        )
+
+
+def check_programs(python: Sequence[str], servers: Sequence[Server]) -> None:
+    """Look whether the programs of the servers are where jobs look for them.
+
+    Args:
+        python: what runs the interpreter as a job does.
+        servers: what jobs start.
+
+    Raises:
+        RunError: one is missing.
+    """
+    for kind in dict.fromkeys(type(server).__name__ for server in servers):
+        code = f"from blocks.generate.servers import {kind}; {kind}('model').command(1)"
+        done = subprocess.run([*python, "-c", code], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = (done.stdout + done.stderr).strip().rpartition("\n")[2].partition("ServerError: ")
+            raise RunError(
+                f"a job could not start its server: {said[2] or said[0]}. If it is only this node that lacks it, say "
+                f"`preflight: false` in the profile"
+            )
+
+
 def try_out(command: Sequence[str], options: Mapping[str, Any], model: str | None) -> None:
     """Run a pipeline on its first rows as a job would, against a server that stands in for the model.
 
@@ -64,7 +105,8 @@ def try_out(command: Sequence[str], options: Mapping[str, Any], model: str | Non
     """
     with tempfile.TemporaryDirectory(prefix="finemill-trial") as folder, _standing_in(model or "") as url:
         tried = {**options, "output": f"{folder}/run", "state": f"{folder}/run/state", "limit": ROWS, "workers": 1}
-        for name in ("server-options", "judge", "api-key-env", "samples"):
+        # What the trial makes is nobody's: it goes into no repository and no report.
+        for name in ("server-options", "judge", "api-key-env", "samples", "publish", "report"):
             tried.pop(name, None)
         if model is not None:
             tried |= {"server": "endpoint", "endpoint": url, "model": model}

@@ -42,7 +42,7 @@ class Display:
     def update(self, totals: dict[str, int]) -> None:
         """Show the totals of this launch."""
         now = time.monotonic()
-        handled = self._done + totals.get("documents", 0)
+        handled = self._done + totals.get("documents", 0) + totals.get("left_out", 0)
         if self._progress is not None:
             self._progress.update(self._task, completed=handled, text=self._line(totals, handled, now))
         elif now - self._shown >= PLAIN_PERIOD:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import fsspec
 import orjson
 import pyarrow.parquet as pq
+from datatrove.data import Document
 from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from blocks.generate.errors import Rejected
 from blocks.shards.chunk import SOURCE
 from blocks.shards.commit import load_commits
 from blocks.shards.folder import RunFolder
@@ -21,6 +24,20 @@ from blocks.shards.plan import Unit, planned_rows
 
 SHOWN_CHARACTERS = 1200
 """Of a printed sample, and of its source."""
+
+
+LOOKED = 100
+"""Documents of which one should do for a dry run."""
+
+
+def first_request(
+    name: str, documents: Iterable[Document], request: Callable[[Document], Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """The request for the first document that is not rejected, by what it is called; empty where all are."""
+    for document in documents:
+        with suppress(Rejected):
+            return {name: request(document)}
+    return {}
 
 
 def show_plan(console: Console, units: Sequence[Unit], requests: Mapping[str, Mapping[str, Any]]) -> None:

@@ -65,8 +65,9 @@ def publishing(
         return
     repository.check()
     if cluster is not None:
+        script = _publish_script()
         yield
-        job = _publish_after(cluster, active_arrays(folder), repository, folder)
+        job = _publish_after(cluster, script, active_arrays(folder), repository, folder)
         console.print(f"submitted job {job}, which publishes to {repository.name} afterwards", highlight=False)
         return
     over, problems = threading.Event(), list[Exception]()
@@ -90,8 +91,22 @@ def publishing(
     console.print(f"published: {repository.api.endpoint}/datasets/{repository.name}", highlight=False, soft_wrap=True)
 
 
-def _publish_after(cluster: Cluster, arrays: Sequence[str], repository: Repository, folder: RunFolder) -> str:
+def _publish_script() -> Path:
+    """`pipelines/publish.py`, in the folder of the script that runs or in one above it.
+
+    Raises:
+        RunError: there is none.
+    """
+    script = Path(sys.argv[0]).resolve()
+    found = next((folder / "publish.py" for folder in script.parents if (folder / "publish.py").is_file()), None)
+    if found is None:
+        raise RunError(f"there is no publish.py beside {script}: submit without --publish, and publish afterwards")
+    return found
+
+
+def _publish_after(
+    cluster: Cluster, script: Path, arrays: Sequence[str], repository: Repository, folder: RunFolder
+) -> str:
     here = next_submission(folder.state / "followers")
-    script = Path(sys.argv[0]).resolve().with_name("publish.py")
     command = [cluster.python, script, folder.output, "--repo", repository.name, "--state", folder.state]
     return sbatch(cluster, here, cluster.bookkeeping_options(here, arrays), [shlex.join(map(str, command))], "HF_TOKEN")

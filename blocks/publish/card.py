@@ -21,7 +21,6 @@ import yaml
 from blocks.execute.progress import duration
 from blocks.generate.prompts import Prompt, load_prompts
 from blocks.publish.parts import Stored
-from blocks.shards.chunk import SOURCE
 from blocks.shards.run import RunRecord
 
 LOCAL = frozenset("after api_key_env cluster config endpoint output publish samples server state".split())
@@ -62,6 +61,7 @@ def make_card(
     shown: Sequence[Mapping[str, Any]],
     about: About,
     planned: int | None = None,
+    with_source: bool = False,
 ) -> str:
     """The README of a repository, front matter included.
 
@@ -74,9 +74,11 @@ def make_card(
         shown: samples to show.
         about: what only people know.
         planned: rows of the plan, as far as they were counted.
+        with_source: whether the publisher adds the documents; they may be in the run's own samples, too.
     """
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    environment.filters.update(thousands=lambda number: f"{number:,}", fenced=fenced, spread=_spread)
+    environment.filters.update(thousands=lambda number: f"{number:,}", spread=_spread)
+    environment.filters.update(fenced=fenced, inline=inline, escaped=escaped)
     formats = _by_format(files)
     known, changed = _prompts(record)
     requested = sum(summary["samples"]["requested"].values())
@@ -103,11 +105,31 @@ def make_card(
         alarms=summary["alarms"],
         shown=shown,
         license=about.license,
-        with_text=schema is None or "text" in schema.names,
-        by_model="model" in record.fingerprint,
-        with_source=schema is not None and SOURCE in schema.names,
+        kind=_kind(record, schema),
+        with_source=with_source or bool(record.fingerprint.get("keep_source")),
     )
     return f"---\n{_front_matter(repository, record, formats, schema, about)}---\n{body}"
+
+
+def _kind(record: RunRecord, schema: pa.Schema | None) -> str:
+    """What the rows are: `judged`, `checked`, `original`, `completed` or `written`."""
+    if schema is not None and "text" not in schema.names:
+        return "judged"
+    if "model" not in record.fingerprint:
+        return "checked"
+    return {"original": "original", "teacher": "completed"}.get(record.fingerprint.get("arm", ""), "written")
+
+
+def inline(text: str) -> str:
+    """A text as code within a line, whatever is in it."""
+    told = " ".join(text.split())
+    marks = "`" * (max((len(run) for run in re.findall("`+", told)), default=0) + 1)
+    return f"{marks}{told}{marks}" if len(marks) == 1 else f"{marks} {told} {marks}"
+
+
+def escaped(text: str) -> str:
+    """A text in a line in which no sign means anything."""
+    return re.sub(r"([\\`*_\[\]<>#|!&])", r"\\\1", " ".join(text.split()))
 
 
 def fenced(text: str) -> str:
@@ -205,14 +227,15 @@ def _front_matter(
     if "all" in names:
         patterns.pop("all", None)
     source = re.match(r"hf://datasets/([^/@]+/[^/@]+)", str(record.fingerprint.get("input")))
+    by_model = _kind(record, schema) not in ("checked", "original")
     told: dict[str, Any] = {
         "pretty_name": about.title or repository.partition("/")[2],
         **({"license": about.license} if about.license else {}),
         **({"language": [about.language]} if about.language else {}),
-        "annotations_creators": ["machine-generated"],
+        **({"annotations_creators": ["machine-generated"]} if by_model else {}),
         "task_categories": ["text-generation"],
         "size_categories": [_size(rows)],
-        "tags": ["synthetic", "finemill"],
+        "tags": ["synthetic", "finemill"] if by_model else ["finemill"],
         **({"source_datasets": [source[1]]} if source else {}),
         "configs": [
             {

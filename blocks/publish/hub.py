@@ -91,6 +91,11 @@ class Repository:
             lambda: self.api.create_repo(self.name, repo_type="dataset", private=private, exist_ok=True),
             "the repository",
         )
+        if not private and self._patiently(lambda: self.api.dataset_info(self.name).private, "the repository"):
+            raise RunError(
+                f"{self.name} is there already and private: make it public in its settings on the Hub, which --public "
+                f"cannot do"
+            )
         # Only an upload tells whether there is room left; an object that is never committed is nowhere to be seen.
         probe = CommitOperationAdd("finemill-probe.parquet", b"finemill")
         self._patiently(lambda: self.upload([probe]), "room in the repository")

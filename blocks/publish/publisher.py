@@ -48,6 +48,10 @@ MISSING = 900.0
 FILES_PER_COMMIT, BYTES_PER_COMMIT = 50, 8 << 30
 
 
+_OF_ANY_REPOSITORY = frozenset({".gitattributes", "README.md"})
+"""What the Hub puts into a new repository."""
+
+
 class Publisher:
     """Publishes one run to one repository.
 
@@ -138,8 +142,10 @@ class Publisher:
         head = self.repository.head()
         content = self.repository.read(MANIFEST, head)
         there = self.repository.files(head)
-        if content is None and (others := [path for path, (_, sha256) in there.items() if sha256 is not None]):
+        if content is None and (others := sorted(there.keys() - _OF_ANY_REPOSITORY)):
             raise RunError(f"{self.repository.name} holds {others[0]}, which is not ours: give a repository of its own")
+        if content is None and "README.md" in there:
+            logger.warning(f"the card takes the place of the README.md of {self.repository.name}")
         manifest: dict[str, Any] = orjson.loads(content) if content else {"run": self.record.id, "files": {}}
         if manifest["run"] != self.record.id:
             raise RunError(
@@ -220,7 +226,9 @@ class Publisher:
                     rows.append(orjson.loads(next(iter(stream))))
         shown = samples_to_show(rows)
         rows_planned = planned_rows(self.units)
-        return make_card(self.repository.name, self.record, summary, files, schema, shown, self.about, rows_planned)
+        with_source = bool(self.with_source)
+        name = self.repository.name
+        return make_card(name, self.record, summary, files, schema, shown, self.about, rows_planned, with_source)
 
     def _joined(self, part: Part) -> Path:
         """The part as a local file; one that a killed publisher has left is used again if it is of the same shards."""

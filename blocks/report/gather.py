@@ -92,7 +92,7 @@ class Gathered:
                 for reason in _reasons(commit):
                     self.reasons.setdefault(reason, place)
         record, folder = self.record, self.folder
-        launches = [launch["at"] for launch in launches_of(folder)]
+        launches = launches_of(folder)
         summary = self._totals.summary(record, units)
         return {
             "name": folder.output,

@@ -83,20 +83,25 @@ class Timeline:
         tokens = commit.tally["numbers"].get("completion_tokens", 0)
         self._commits.append((commit.at, commit.worker, commit.tally["documents"]["read"], tokens))
 
-    def lanes(self, launches: Sequence[float]) -> list[Lane]:
+    def lanes(self, launches: Sequence[Mapping[str, Any]]) -> list[Lane]:
         """The workers, by their first commit."""
         lanes: dict[str, Lane] = {}
         for at, worker, documents, tokens in sorted(self._commits):
             if worker not in lanes:
-                lanes[worker] = Lane(worker, max((launch for launch in launches if launch < at), default=at))
+                host = worker.rpartition(":")[0]
+                here = (launch["at"] for launch in launches if launch.get("host", host) == host)
+                lanes[worker] = Lane(worker, max((launch for launch in here if launch < at), default=at))
             lane = lanes[worker]
             lane.documents += documents
             lane.times.append(at)
             lane.tokens.append(tokens)
         return list(lanes.values())
 
-    def drawing(self, launches: Sequence[float]) -> dict[str, Any] | None:
+    def drawing(self, launches: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         """What is drawn, with times from 0 to 1; None where no time has passed.
+
+        Args:
+            launches: as `launches_of` gives them.
 
         Returns:
             `from`, `to` (UTC), `tokens`; `rates`: for each of `STEPS` parts completion tokens per second, as a share of
@@ -104,6 +109,7 @@ class Timeline:
             and `stalls`; `stalls`: how many there are in all; `launches`: those after the first that can be drawn.
         """
         lanes = self.lanes(launches)
+        starts = [launch["at"] for launch in launches]
         first = min((lane.began for lane in lanes), default=0.0)
         width = max((lane.times[-1] for lane in lanes), default=0.0) - first
         if not width:
@@ -126,7 +132,7 @@ class Timeline:
                 "first": place(lane.began),
                 "last": place(lane.times[-1]),
                 "ticks": sorted({round(place(at), 3) for at in lane.times}),
-                "stalls": [(place(since), place(until)) for since, until in lane.stalls(launches)],
+                "stalls": [(place(since), place(until)) for since, until in lane.stalls(starts)],
             }
             for lane in lanes[:LANES]
         ]
@@ -138,8 +144,8 @@ class Timeline:
             "peak": float(rates.max()),
             "rates": (rates / (rates.max() or 1)).tolist(),
             "lanes": drawn,
-            "stalls": sum(len(lane.stalls(launches)) for lane in lanes),
-            "launches": [place(at) for at in launches if first < at < first + width],
+            "stalls": sum(len(lane.stalls(starts)) for lane in lanes),
+            "launches": [place(at) for at in starts if first < at < first + width],
         }
 
     def last_in(self, since: float, until: float) -> float | None:
@@ -178,8 +184,10 @@ def gpu_hours(folder: RunFolder, config: Mapping[str, Any], timeline: Timeline) 
     if config.get("endpoint") or not ("server" in config or "encoder" in config):
         return None
     seconds = sum(job["gpu_seconds"] for job in jobs_of(folder))
-    launches = [launch for launch in launches_of(folder) if not launch.get("job")]
+    launches = launches_of(folder)
     for launch, following in zip_longest(launches, launches[1:]):
+        if launch.get("job"):
+            continue
         last = timeline.last_in(launch["at"], following["at"] if following else math.inf)
         seconds += launch.get("gpus", 0) * (last - launch["at"] if last else 0.0)
     return seconds / 3600 if seconds else None

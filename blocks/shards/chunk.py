@@ -131,12 +131,14 @@ class OpenChunk:
 
     def refuse_row(self, row: int, refusal: Refusal) -> None:
         """Count a row that never became a document."""
+        meter.add(left_out=1)
         with self._lock:
             self.tally.read += 1
             self._refuse(f"{self.name}:{row}", refusal)
 
     def exclude(self) -> None:
         """Count a row that the user's column filter leaves out; it is not part of the run."""
+        meter.add(left_out=1)
         self.tally.excluded += 1
 
     def replace(self, lineage: str, children: Iterable[Document], refusals: Iterable[Refusal]) -> list[Document]:

@@ -112,7 +112,8 @@ class Staging:
         # was thought dead, that process cannot commit any more.
         staged_record = self.path / RECORD
         write_synced(staged_record, orjson.dumps(asdict(record)))
-        for folder in {(self.path / file.path).parent for file in record.files} | {self.path, self.path.parent}:
+        above = {folder for file in record.files for folder in (self.path / file.path).parents}
+        for folder in {folder for folder in above if folder.is_relative_to(self.path)} | {self.path, self.path.parent}:
             sync(folder)
         created = create_exclusively(commit_path(self.folder, record.chunk), staged_record)
         if created:

@@ -101,6 +101,24 @@ class RunFolder:
             raise RunError(f"--output {output} is not a local folder: give --state, a local or shared folder")
         return cls(output, Path(state).absolute())
 
+    @classmethod
+    def named(cls, place: str) -> RunFolder:
+        """A run that is there already, named by its output folder, or by its state folder where that lies elsewhere.
+
+        Raises:
+            RunError: it is the output folder, and the state is elsewhere; or nothing that is installed can read there.
+        """
+        if (mark := Path(place) / "run").is_file():  # a state folder knows where its output is
+            return cls.at(mark.read_text().strip().partition(" ")[2], place)
+        try:
+            fs, path = url_to_fs(place)
+        except (ImportError, ValueError) as error:
+            raise RunError(f"cannot read the run {place}: {error}") from error
+        is_local = isinstance(fs, LocalFileSystem)
+        if not is_local or ((Path(path) / "run.yaml").is_file() and not (Path(path) / "state").is_dir()):
+            raise RunError(f"{place} is a run with a --state of its own: give that folder, which knows its output")
+        return cls(path, Path(path) / "state")
+
     def for_pass(self, number: int, retries: Retry | None = None) -> RunFolder:
         """The same run, seen by pass `number`."""
         return replace(self, pass_number=number, retries=retries)
@@ -151,10 +169,53 @@ class RunFolder:
             for name in ("commits", "finished", "journal", "staging", "logs", "servers"):
                 if name not in there:
                     (self.state / name).mkdir(exist_ok=True)
+            if "commits" not in there:
+                self._try_links()
+                self._try_locks()
         except OSError as error:
             raise RunError(
                 f"cannot write the state folder {self.state}: {error.strerror}; choose another --output or --state"
             ) from error
+
+    def _try_links(self) -> None:
+        """Do what a commit does: some file systems link within one folder only, or not at all.
+
+        Raises:
+            RunError: it cannot be done here.
+        """
+        name = f".{uuid.uuid4().hex[:12]}.link"
+        staged, linked = self.state / "staging" / name, self.state / "commits" / name
+        staged.touch()
+        try:
+            os.link(staged, linked)
+        except OSError as error:
+            linked.parent.rmdir()  # so that the next launch tries again
+            raise RunError(
+                f"{self.state} is on a file system without hard links between folders ({error.strerror}), which "
+                f"commits need: choose another --state"
+            ) from error
+        finally:
+            staged.unlink()
+            linked.unlink(missing_ok=True)
+
+    def _try_locks(self) -> None:
+        """Lock a file: some network file systems are mounted without that.
+
+        Raises:
+            RunError: it cannot be done here.
+        """
+        tried = self.state / "staging" / f".{uuid.uuid4().hex[:12]}.lock"
+        try:
+            with tried.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            (self.state / "commits").rmdir()  # so that the next launch tries again
+            raise RunError(
+                f"{self.state} is on a file system without locks ({error.strerror}), which launches need: mount it "
+                f"with them (Lustre: `-o flock`), or choose another --state"
+            ) from error
+        finally:
+            tried.unlink(missing_ok=True)
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
@@ -276,8 +337,12 @@ def create_exclusively(path: Path, staged: Path) -> bool:
     try:
         os.link(staged, path)
     except FileExistsError:
-        # NFS says so as well when it did create the link and its first reply was lost: the count of links is the truth.
-        if staged.stat().st_nlink == 1:
+        # NFS says so as well when it did create the link and its first reply was lost. It is the same file then; the
+        # count of its links would not do, since that may come from a cache.
+        try:
+            if not staged.samefile(path):
+                return False
+        except FileNotFoundError:  # a lease that was just given back
             return False
     sync(path.parent)
     return True

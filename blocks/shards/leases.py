@@ -23,6 +23,7 @@ from typing import Any
 
 import orjson
 
+from blocks.generate.guard import machine
 from blocks.shards.commit import pending_units, recover, staged_units
 from blocks.shards.folder import RunFolder, create_exclusively, write_synced
 from blocks.shards.plan import Unit
@@ -250,7 +251,7 @@ def _holder(token: str) -> dict[str, Any]:
     return {
         "token": token,
         "host": socket.gethostname(),
-        "boot": _boot(),
+        "machine": machine(),
         "pid": os.getpid(),
         "job": os.environ.get("SLURM_JOB_ID"),
         "life": _life(),
@@ -261,20 +262,14 @@ def _is_gone(holder: dict[str, Any]) -> bool:
     """Whether the holder is known to have ended: its process was on this host, or its job has been started anew."""
     if holder["job"] is not None and holder["job"] == os.environ.get("SLURM_JOB_ID") and holder["life"] < _life():
         return True
-    same_host = (holder["host"], holder["boot"]) == (socket.gethostname(), _boot())
-    return same_host and not Path(f"/proc/{holder['pid']}").exists()
+    # Where the holder's pid means nothing, as in another container on this host, only time tells.
+    same = bool(machine()) and (holder["host"], holder.get("machine")) == (socket.gethostname(), machine())
+    return same and not Path(f"/proc/{holder['pid']}").exists()
 
 
 def _life() -> int:
     """How many times Slurm has started this job again."""
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -6,10 +6,12 @@ are what plans, chunks and limits are made of. Blank lines are no rows.
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import json
 import zlib
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import IO, Any
 
@@ -32,6 +34,12 @@ CORRUPT = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, pa.Arrow
 
 READ_ROWS = 1000
 """Rows decoded at a time from Parquet: datatrove's batch size, small next to a row group."""
+
+READ_BYTES = 32 << 20
+"""Bytes decoded at a time from Parquet, if a row is no larger; Python's strings take up to four times that."""
+
+_EXACT = 2.0**63
+"""Whole numbers from which on they are read as floats."""
 
 LOOK_ROWS = 100
 """Rows of JSON Lines that are looked at for their columns: a row may lack what is null in it."""
@@ -85,43 +93,60 @@ def columns_of_first_rows(file: InputFile) -> set[str]:
     return columns
 
 
-def schema_of(files: Sequence[InputFile]) -> pa.Schema:
+def schema_of(files: Sequence[InputFile], only: Container[str] | None = None) -> pa.Schema:
     """The columns of all files together; of JSON Lines, those of the first 1,000 rows of each file.
+
+    Args:
+        files: the files.
+        only: columns to look at, None for all: others may hold what has no type.
 
     Raises:
         RunError: a column has types that do not go together.
     """
     schemas = []
     for file in files:
-        try:
+        with suppress(*CORRUPT):
             if file.format == "parquet":
                 with parquet_file(file) as parquet:
-                    schemas.append(parquet.schema_arrow.remove_metadata())
+                    found = parquet.schema_arrow.remove_metadata()
+                    schemas.append(pa.schema([field for field in found if only is None or field.name in only]))
             else:
                 with file.open() as stream:
                     rows = [row for row in map(parse_line, islice(json_lines(stream), READ_ROWS)) if type(row) is dict]
-                names = dict.fromkeys(name for row in rows for name in row)
-                found = pa.schema([(name, pa.array([row.get(name) for row in rows]).type) for name in names])
-                schemas.append(found)
-        except CORRUPT as error:
-            if isinstance(error, pa.ArrowInvalid) and file.format == "jsonl":
-                raise RunError(f"a column of {file.url} has values of several types: {error}") from error
+                names = dict.fromkeys(name for row in rows for name in row if only is None or name in only)
+                schemas.append(pa.schema([(name, _type_of(name, rows, file)) for name in names]))
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
         raise RunError(f"the columns of the input files do not go together: {error}") from error
 
 
+def _type_of(name: str, rows: Sequence[dict[str, Any]], file: InputFile) -> pa.DataType:
+    try:
+        return pa.array([row.get(name) for row in rows]).type
+    except (pa.ArrowException, OverflowError) as error:
+        raise RunError(
+            f"the column {name} of {file.url} has values of several types, or numbers beyond 64 bits: {error}"
+        ) from error
+
+
 def parse_line(line: bytes) -> dict[str, Any] | BadRow:
-    """One line of JSON as a row."""
+    """One line of JSON as a row; also as Python writes it, with NaN and whole numbers of any size."""
+    line = line.removeprefix(codecs.BOM_UTF8)  # of the first row
     try:
         row = orjson.loads(line)
+        if isinstance(row, dict) and any(type(value) is float and abs(value) >= _EXACT for value in row.values()):
+            row = json.loads(line)  # an id of 20 digits must not become that of another row
     except orjson.JSONDecodeError:
         try:
             raw = line.decode()
         except UnicodeDecodeError:
             return BadRow("invalid_utf8", line.decode(errors="replace"))
-        return BadRow("invalid_json", raw)
+        try:
+            row = json.loads(raw)
+            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        except (ValueError, RecursionError):
+            return BadRow("invalid_json", raw)
     return row if isinstance(row, dict) else BadRow("not_an_object", line.decode(errors="replace"))
 
 
@@ -159,7 +184,9 @@ def _read_parquet(
             if end <= start:
                 position = end
                 continue
-            for batch in parquet.iter_batches(READ_ROWS, row_groups=[group], columns=names):
+            told = parquet.metadata.row_group(group)
+            rows = min(READ_ROWS, max(1, READ_BYTES * told.num_rows // max(1, told.total_byte_size)))
+            for batch in parquet.iter_batches(rows, row_groups=[group], columns=names):
                 first = max(start - position, 0)
                 last = batch.num_rows if stop is None else min(batch.num_rows, stop - position)
                 position += batch.num_rows

@@ -91,6 +91,7 @@ def kept_pins(former: RunRecord | None, options: Mapping[str, Any]) -> dict[str,
         "input": ("input",),
         "model_revision": ("model", "revision"),
         "encoder_revision": ("encoder", "revision"),
+        "bank": ("bank",),
         "judge_revision": ("judge",),
         "tokenizer": ("tokenizer", "revision"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from array import array
 from bisect import bisect_right
@@ -48,9 +49,10 @@ def check_complete(output: str) -> None:
 
 
 def log_launch(folder: RunFolder, gpus: int = 0, is_job: bool = False) -> None:
-    """Note that a launch begins now, on a machine with so many GPUs, perhaps as a job of a cluster."""
+    """Note that a launch begins now, on this machine with so many GPUs, perhaps as a job of a cluster."""
+    told = {"at": time.time(), "host": socket.gethostname(), "gpus": gpus, "job": is_job}
     with (folder.state / "launches.jsonl").open("ab") as file:
-        file.write(orjson.dumps({"at": time.time(), "gpus": gpus, "job": is_job}) + b"\n")
+        file.write(orjson.dumps(told) + b"\n")
 
 
 def summarize(folder: RunFolder, record: RunRecord, units: Sequence[Unit]) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _is_further(name: str) -> bool:
 
 
 def launches_of(folder: RunFolder) -> list[dict[str, Any]]:
-    """The launches that worked themselves, oldest first; old ones without `gpus` and `job`."""
+    """The launches that worked themselves, oldest first; old ones without `host`, `gpus` and `job`."""
     try:
         lines = (folder.state / "launches.jsonl").read_bytes().splitlines()
     except FileNotFoundError:

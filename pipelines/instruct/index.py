@@ -17,7 +17,7 @@ from blocks.execute.launch import launch
 from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_summary
 from blocks.generate.pins import pin_model
-from blocks.instruct.bank import FURTHER, Bank, EmbedTemplates, build_bank, embedded_schema
+from blocks.instruct.bank import FURTHER, Bank, EmbedTemplates, bank_folder, build_bank, embedded_schema
 from blocks.instruct.encoder import PACKAGED, Encoder, encoder_source, need_instruct
 from blocks.instruct.index import FLAT_BELOW
 from blocks.instruct.match import AUTHORS_ENCODER
@@ -60,7 +60,8 @@ def index(
         int | None,
         typer.Option(
             min=1,
-            help=f"Templates below which the search is exact, {FLAT_BELOW:,} by default; above, it finds about 97 %.",
+            help=f"Templates below which the search is exact, {FLAT_BELOW:,} by default; above, it finds about "
+            "97 % (of 100,000; see --nprobe of `match`).",
             rich_help_panel=arguments.OUT,
         ),
     ] = None,
@@ -87,6 +88,7 @@ def index(
         if "encoder_revision" not in pins:
             pins["encoder_revision"] = pin_model(encoder_source(encoder), revision, "--encoder")
         embedder = Encoder.pinned(encoder, pins["encoder_revision"], max_length)
+        _ = embedder.length  # a window that it cannot read is an error now
         fingerprint: dict[str, Any] = {
             "input": input,
             "chunk_size": chunk_size,
@@ -99,11 +101,9 @@ def index(
         def begin() -> RunRecord:
             return begin_run(folder, fingerprint, {"templates": "embedded descriptions"}, pins, options)
 
-        bank = Path(folder.output) / "bank"
-
         with launch(folder, begin, console, load_cluster(cluster) if cluster else None) as run:
             run.plan(files, chunk_size, limit)
-            if run.submitted(options, None, unfinished=lambda: not (bank / "bank.json").is_file()):
+            if run.submitted(options, [], unfinished=lambda: not Bank(bank_folder(folder)).is_finished):
                 return
             if run.pending_passes():
                 for part, _ in run.passes():
@@ -118,8 +118,7 @@ def index(
             if summary["complete"]:
                 with run.finishing(), folder.alone("bank"):
                     told = {name: fingerprint[name] for name in ("encoder", "encoder_revision", "max_length")}
-                    build_bank(folder, bank, told, flat_below)
-                    _show(Bank.of_run(folder.output))
+                    _show(build_bank(folder, told, flat_below))
 
 
 def _show(bank: Bank) -> None:

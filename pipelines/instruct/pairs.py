@@ -16,7 +16,7 @@ from blocks.execute.asking import asking, model_of, pace
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import one_line_errors
-from blocks.execute.show import show_plan, show_samples, show_summary
+from blocks.execute.show import LOOKED, first_request, show_plan, show_samples, show_summary
 from blocks.generate.model import running
 from blocks.generate.placement import check_gpu_memory
 from blocks.generate.prompts import load_prompt
@@ -30,6 +30,7 @@ from blocks.shards.plan import check_columns, extend_plan, load_plan
 from blocks.shards.read import ReadUnits, look
 from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, shards_of
+from blocks.shards.summary import check_complete
 from blocks.shards.write import WriteShards
 
 console = Console()
@@ -109,6 +110,7 @@ def pairs(
         output, repository = hub_output(output, publish)
         folder = RunFolder.at(output, state)
         pins = kept_pins(load_run(folder), options)
+        check_complete(input)
         files = list_files(shards_of(input))
         check_columns(files, ["text", *COLUMNS])
         chosen = model_of(options, folder.state, pins.get("model_revision"), INSTANTIATOR)
@@ -131,8 +133,8 @@ def pairs(
         }
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
-            document = next(look(planned, "text", columns={"templates": "templates"}), None)
-            show_plan(console, planned, {"instantiate": trial.preview_of(document)} if document else {})
+            found = look(planned, "text", columns={"templates": "templates"}, count=LOOKED)
+            show_plan(console, planned, first_request("instantiate", found, trial.preview_of))
             return
 
         def begin() -> RunRecord:
@@ -148,7 +150,7 @@ def pairs(
             run.plan(files, chunk_size, limit, grow=not retry_failed)
             if retry_failed:
                 run.retry_failed()
-            if run.submitted(options, chosen.name):
+            if run.submitted(options, models):
                 return
             if run.pending_passes():
                 with running(models, folder.state) as ((at, *judge_at), watches):

@@ -108,9 +108,12 @@ def calibrate(
         if pairs is not None:
             folder = RunFolder.at(pairs, pairs_state)
             record = load_run(folder)
-            if record is None:
-                raise RunError(f"--pairs {pairs} is no run folder")
-            fits, does_not = said_by_model(folder, RunFolder.at(record.fingerprint["input"], match_state))
+            if record is None or PAIRS not in record.formats:
+                raise RunError(f"--pairs {pairs} is no run folder of the stage `pairs`")
+            matches = RunFolder.at(record.fingerprint["input"], match_state)
+            if (made_from := load_run(matches)) is None or "matches" not in made_from.formats:
+                raise RunError(f"--pairs {pairs} was not made from a run of `match`, but from {matches.output}")
+            fits, does_not = said_by_model(folder, matches)
             if not len(fits) or not len(does_not):
                 raise RunError(f"--pairs {pairs}: {len(fits)} pairs and {len(does_not)} that do not fit tell nothing")
             said = propose_by_pairs(fits, does_not)

@@ -16,7 +16,7 @@ from blocks.execute.asking import asking, model_of
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import one_line_errors
-from blocks.execute.show import show_plan, show_summary
+from blocks.execute.show import LOOKED, first_request, show_plan, show_summary
 from blocks.filters.decontaminate import EvaluationSets
 from blocks.generate.prompts import load_prompt
 from blocks.instruct.moderate import Moderate, choose_moderation
@@ -174,8 +174,8 @@ def templates(
         }
         if dry_run:
             planned = extend_plan(load_plan(folder.state / "plan.jsonl"), files, chunk_size, limit)
-            query = next(look(planned, text_column, filters), None)
-            show_plan(console, planned, {"templatize": trial.preview(query.text)} if query else {})
+            found = look(planned, text_column, filters, count=LOOKED)
+            show_plan(console, planned, first_request("templatize", found, lambda one: trial.preview(one.text)))
             return
 
         def begin() -> RunRecord:
@@ -189,7 +189,7 @@ def templates(
             if retry_failed:
                 run.retry_failed()
             hygiene.duplicates.find()
-            if run.submitted(options, chosen.name):
+            if run.submitted(options, [chosen]):
                 return
             if run.pending_passes():
                 clean_of = evaluation.index(folder.state / "decontaminate") if evaluation else None

@@ -28,9 +28,9 @@ def compare(
 ) -> None:
     """Hold a student's templates or pairs against those of its teacher, on input that it has not seen."""
     with one_line_errors(console):
-        folders = [RunFolder.at(teacher), RunFolder.at(student)]
-        for output in (teacher, student):
-            check_complete(output)
+        folders = [RunFolder.named(teacher), RunFolder.named(student)]
+        for folder in folders:
+            check_complete(folder.output)
         records = [load_run(folder) for folder in folders]
         formats = [set(record.formats) if record else set() for record in records]
         if all(TEMPLATES in names for names in formats):

@@ -106,7 +106,7 @@ def label(
             run.plan(files, chunk_size, limit, grow=not retry_failed)
             if retry_failed:
                 run.retry_failed()
-            if run.submitted(options, chosen.name):
+            if run.submitted(options, [chosen]):
                 return
             if run.pending_passes():
                 with chosen.running(folder.state) as (at, watch):

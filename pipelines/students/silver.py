@@ -66,11 +66,11 @@ def silver_templates(
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
         folder, made = RunFolder.at(output, state), _made(input, TEMPLATE_FORMAT, "templates")
-        check_complete(input)
-        files = list_files(shards_of(input))
+        check_complete(made.output)
+        files = list_files(shards_of(made.output))
         good, judged = None, None
         if scores is not None:
-            table = RunFolder.at(scores)
+            table = RunFolder.named(scores)
             judged = SideTable(table, ["judge_score"]).check(files)
             rows = (row for part in read_tables(table, ["id", "judge_score"]) for row in part.to_pylist())
             good = frozenset(row["id"] for row in rows if row["judge_score"] >= min_score)
@@ -125,7 +125,7 @@ def silver_pairs(
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     with one_line_errors(console):
         folder, made = RunFolder.at(output, state), _made(input, PAIR_FORMAT, "pairs")
-        check_complete(input)
+        check_complete(made.output)
         record = load_run(made)
         assert record is not None
         files = list_files(shards_of(record.fingerprint["input"]))
@@ -167,7 +167,7 @@ def _made(output: str, format: str, stage: str) -> RunFolder:
     Raises:
         RunError: it is none.
     """
-    folder = RunFolder.at(output)
+    folder = RunFolder.named(output)
     record = load_run(folder)
     if record is None or format not in record.formats:
         raise RunError(f"--input {output} is no run folder of the stage `{stage}`")

@@ -172,7 +172,7 @@ def test_every_query_is_a_template_or_has_a_reason(chain):
 
 
 def test_the_bank_holds_every_template_once(chain):
-    bank = chain.folder / "index" / "bank"
+    [bank] = (chain.folder / "index").glob("bank-*")
     table = pa.ipc.open_file(pa.memory_map(str(bank / "templates.arrow"))).read_all().to_pylist()
     made = samples(chain.folder / "templates")
     assert {row["template"] for row in table} == {row["template"] for row in made}
@@ -189,6 +189,8 @@ def test_documents_get_templates_that_are_near(chain):
     rows = samples(chain.folder / "match")
     assert told["read"] == 80 == len(rows) + sum(told["rejected"].values())
     assert told["rejected"]["empty_text"] == 1
+    for row in rejected(chain.folder / "match"):  # by how much they missed
+        assert row["reason"] == "empty_text" or 0 < float(row["detail"].removeprefix("nearest ")) < 0.3
     assert len(rows) > 50
     for row in rows:
         found = row["templates"]
@@ -313,6 +315,11 @@ def test_a_threshold_is_proposed(chain, tmp_path):
     )
     thresholds = [float(found) for found in re.findall(r"--threshold (-?\d\.\d+)", said)]
     assert len(thresholds) == 2 and 0.1 < thresholds[0] < 0.8
+    wrong = ("calibrate", "--input", chain.inputs.documents, "--bank", chain.folder / "index", "--limit", 3)
+    for pairs, told in (("match", "no run folder of the stage"), ("budget", "not made from a run of `match`")):
+        asked = command(*wrong, "--pairs", chain.folder / pairs)
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1 and told in " ".join(done.stdout.split())
     alone = (
         "calibrate",
         "--input",
@@ -335,7 +342,9 @@ def test_a_threshold_is_proposed(chain, tmp_path):
         ("match", {"--seed": "3"}, "seed: 0 there, 3 now"),
         ("budget", {"--input": "FOLDER/match"}, "is no run folder of the stage `pairs`"),
         ("index", {"--input": "FOLDER/unfinished", "--output": "FOLDER/other"}, "unfinished is not finished"),
+        ("index", {"--max-length": 513, "--output": "FOLDER/other"}, "was trained for 512 tokens"),
         ("pairs", {"--input": "FOLDER/templates", "--output": "FOLDER/other"}, "no column 'text'"),
+        ("pairs", {"--input": "FOLDER/unfinished", "--output": "FOLDER/other"}, "unfinished is not finished"),
         ("templates", {"--moderation": '{"model": "m"}', "--output": "FOLDER/other"}, "--moderation wants"),
     ],
 )
@@ -344,7 +353,7 @@ def test_what_cannot_be_done_is_said_in_one_line(chain, stage, change, said):
     (chain.folder / "unfinished").mkdir(exist_ok=True)
     (chain.folder / "unfinished" / "run.yaml").write_text("{}")
     for name, value in change.items():
-        options[name] = value and value.replace("FOLDER", str(chain.folder))
+        options[name] = value and str(value).replace("FOLDER", str(chain.folder))
     arguments = [part for name, value in options.items() if value is not None for part in (name, value)]
     done = subprocess.run(command(stage, *arguments), capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
@@ -400,7 +409,8 @@ def test_killed_in_every_stage(chain, stage, tmp_path, start_mock):
     }
     if stage == "index":
         for name in ("templates.arrow", "vectors.f16", "topics.json"):
-            assert (mine / "bank" / name).read_bytes() == (chain.folder / "index" / "bank" / name).read_bytes()
+            [bank] = mine.glob("bank-*")
+            assert (bank / name).read_bytes() == (chain.folder / "index" / bank.name / name).read_bytes()
 
 
 def test_a_demo_is_of_all_stages(tmp_path):

@@ -68,6 +68,7 @@ def test_a_side_table_that_other_pipelines_join(tmp_path, mock):
 
     result = summary(tmp_path / "judged")
     assert result["rejected"] == {"judge_unreadable": 2}
+    assert result["samples"]["requested"] == {"faq": 3, "math": 3}
     measured = result["checks"]["judge_format"]
     assert (measured["passed"], measured["flagged"], measured["rejected"]) == (2, 2, 0)
     assert measured["formats"]["math"]["values"] == {"2": 1, "3": 1}

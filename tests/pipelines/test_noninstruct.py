@@ -222,7 +222,8 @@ def test_a_price_that_means_nothing_is_refused(tmp_path, mock, options, message)
 
 @pytest.mark.parametrize("prompt", ["bare", "onward"])
 def test_a_dry_run_shows_the_request(tmp_path, mock, prompt):
-    source = write_jsonl(tmp_path / "in.jsonl", [{"id": "d", "text": texts(1)[0]}])
+    rows = [{"id": "one word", "text": "Word."}, {"id": "d", "text": texts(1)[0]}]  # the first cannot be halved
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
     said = run("--input", source, "--output", tmp_path / "run", *teacher(mock), "--prompt", prompt, "--dry-run")
     assert texts(1)[0].split()[0] in said and ("Go on with the text" in said) == (prompt == "onward")
     assert not (tmp_path / "run").exists() and json.dumps("messages") in said

@@ -140,6 +140,18 @@ def test_the_script_of_this_machine_goes_on_from_a_checkpoint(tmp_path, experime
     subprocess.run([out / "train.sh"], env=told, check=True, timeout=20)
     common = "1 --standalone --nproc-per-node=2 /opt/nanotron/run_train.py --config-file"
     assert (out / "started.txt").read_text().splitlines() == [f"{common} config.yaml", f"{common} resume.yaml"]
+
+    [first, *_] = sorted((out / "data-s3").rglob("*.ds"))
+    before = first.read_bytes()
+    first.resolve().write_bytes(before[:-2])  # as when the run that it was made of has grown since
+    other = subprocess.run([out / "train.sh"], env=told, capture_output=True, text=True, timeout=20)
+    assert other.returncode == 1 and "are not those that this training was written for" in other.stderr
+    first.resolve().write_bytes(before)
+    manifest = experiment.parent / "few" / "tokens.json"
+    manifest.write_text(re.sub(r'"hash":\s*"\w', '"hash":"z', manifest.read_text(), count=1))
+    refused = pretrain(experiment, "--output", out)
+    assert refused.returncode == 1 and "checkpoints of another configuration, or of other data" in refused.stdout
+
     del told["NANOTRON"]
     unset = subprocess.run([out / "train.sh"], env=told, capture_output=True, text=True, timeout=20)
     assert unset.returncode != 0 and "set it to a checkout of github.com/huggingface/nanotron" in unset.stderr
@@ -257,8 +269,8 @@ def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
         return done.stdout
 
     shown = ablation("--dry-run")
-    arms |= baselines
-    assert all(name in shown for name in arms) and "50% faq, 50% web" in shown and not out.exists()
+    names = {*arms, *baselines}
+    assert all(name in shown for name in names) and "50% faq, 50% web" in shown and not out.exists()
     told = environment(tmp_path, SLURM_CONF=slurm.environment["SLURM_CONF"])
     assert "set NANOTRON to a checkout" in ablation("--submit", SLURM_CONF=told["SLURM_CONF"], NANOTRON="")
     Path(tmp_path / "bin" / "torchrun").write_text("#!/bin/sh\necho $@ >> started.txt\n")
@@ -267,11 +279,14 @@ def test_a_whole_ablation_is_submitted_once(slurm, tmp_path, experiment):
     assert submitted.count("submitted ") == 18 and "18 trainings" in submitted, submitted
     slurm.wait(lambda: not slurm.queue(), "end", 240)
     started = {path.parent.name: path.read_text() for path in out.glob("*/started.txt")}
-    assert sorted(started) == sorted(f"{arm}-seed{seed}" for arm in arms for seed in (1, 2, 3))
+    assert sorted(started) == sorted(f"{arm}-seed{seed}" for arm in names for seed in (1, 2, 3))
     assert all(text.count("run_train.py --config-file config.yaml") == 1 for text in started.values())
     seeds = {yaml.safe_load((out / name / "config.yaml").read_text())["general"]["seed"] for name in started}
     assert seeds == {1, 2, 3}
-    assert set(load_ablation(out / "ablation.yaml").arms) == set(arms)
+    assert set(load_ablation(out / "ablation.yaml").arms) == names
     assert ablation(*submit, **told).count("was submitted as job") == 18
+    file.write_text(yaml.safe_dump({"training": {**training, "max_epochs": 9, "steps": 19}, "arms": arms}))
+    assert "was submitted with another configuration" in ablation(*submit, **told)
+    file.write_text(yaml.safe_dump({"training": {**training, "max_epochs": 9}, "arms": arms}))
     (out / "web-seed1" / "job").write_text("submitting")  # as if it had been killed then
     assert "web-seed1 was being submitted when that was killed" in ablation(*submit, **told)

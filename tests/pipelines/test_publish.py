@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
+from blocks.publish.beside import _publish_script
 from blocks.publish.card import About
 from blocks.publish.hub import Repository, _pause
 from blocks.publish.parts import _groups
@@ -93,6 +95,15 @@ def make_run(tmp_path: Path, server: object, count: int, chunk: int, *options: o
 
 def published(folder: Path) -> list[dict]:
     return [row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_the_job_that_publishes_is_found_from_every_pipeline(tmp_path, monkeypatch):
+    for script in ("pipelines/finephrase.py", "pipelines/instruct/pairs.py"):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script)])
+        assert _publish_script() == ROOT / "pipelines" / "publish.py"
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "own.py")])
+    with pytest.raises(RunError, match=r"no publish\.py beside .*own\.py: submit without --publish"):
+        _publish_script()
 
 
 def test_shards_are_joined_and_the_card_tells_what_they_hold(tmp_path, mock, hub):
@@ -206,8 +217,10 @@ def test_retries_and_formats_of_later_and_a_file_that_was_deleted(tmp_path, star
 def test_what_the_hub_refuses_is_one_clear_line(tmp_path, mock, hub):
     run, there = make_run(tmp_path, mock, 10, 5), hub()
 
-    def refused(*words: str, repo: str = REPO, at: Hub = there, **environment: str) -> None:
-        program = [sys.executable, ROOT / "pipelines" / "publish.py", run, "--repo", repo, "--patience", 5]
+    def refused(
+        *words: str, repo: str = REPO, at: Hub = there, options: Sequence[str] = (), **environment: str
+    ) -> None:
+        program = [sys.executable, ROOT / "pipelines" / "publish.py", run, "--repo", repo, "--patience", 5, *options]
         done = subprocess.run(
             [*map(str, program)], env={**at.environment, **environment}, capture_output=True, text=True, timeout=60
         )
@@ -223,7 +236,14 @@ def test_what_the_hub_refuses_is_one_clear_line(tmp_path, mock, hub):
     refused("is no name of a repository", repo="a/b/c")
     refused("keeps failing", HF_ENDPOINT="http://127.0.0.1:9")
     refused("storage", at=hub("--quota-bytes", 1))
+    taken = (
+        "import huggingface_hub as h; a = h.HfApi(); a.create_repo('org/taken', repo_type='dataset'); a.upload_file("
+    )
+    taken += "path_or_fileobj=b'{}', path_in_repo='faq/train-extra.jsonl', repo_id='org/taken', repo_type='dataset')"
+    subprocess.run([sys.executable, "-c", taken], env=there.environment, check=True, capture_output=True, timeout=60)
+    refused("org/taken holds faq/train-extra.jsonl, which is not ours", repo="org/taken")
     assert publish(there, run).returncode == 0
+    refused("is there already and private", options=["--public"])
     other = tmp_path / "other"
     other.mkdir()
     run = make_run(other, mock, 10, 5)

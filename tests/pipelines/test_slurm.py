@@ -84,6 +84,17 @@ def test_requeued_in_the_middle(slurm, submit, start_mock, tmp_path):
     assert len(mock.requests()) < 120 + 20, "what was answered was asked again"
 
 
+def test_preempted_by_more_urgent_work(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "1")
+    job = submit(mock, "--max-in-flight", 2)
+    slurm.wait(begun(mock, 10), "requests")
+    slurm.run("sbatch", "--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap", "sleep 3")
+    slurm.wait(lambda: "PENDING" in str(slurm.queue(job)), "preemption")
+    slurm.wait(lambda: not slurm.queue(), "end", 120)
+    each_once(tmp_path / "run")
+    assert len(mock.requests()) < 120 + 10, "what was answered was asked again"
+
+
 def test_drained_by_a_signal_and_back_in_the_queue(slurm, submit, start_mock, tmp_path):
     mock = start_mock("--latency", "0.5")
     job = submit(mock, "--max-in-flight", 4)
@@ -103,6 +114,8 @@ def test_watched_stopped_and_resumed(slurm, submit, start_mock, tmp_path):
     shown = status(run)
     assert re.search(r"0001/0 +│ running +│ n1", shown) and re.search(r"0001/2 +│ pending", shown), shown
     assert "of 60 (" in shown and "unit(s) left" in shown
+    assert "3 job(s) of this run wait or are at work already" in status(run, "resume")
+    assert len(slurm.queue(job)) == len(slurm.queue()), "another array beside the one that runs"
 
     assert f"told {job} to stop" in status(run, "stop")
     slurm.wait(lambda: not slurm.queue(job), "end")
@@ -117,6 +130,25 @@ def test_watched_stopped_and_resumed(slurm, submit, start_mock, tmp_path):
     shown = status(run)
     assert "60 of 60 (100.0%) documents committed" in shown and re.search(r"0002/0 +│ done", shown)
     assert shown.count("alarm") == 0
+
+
+def test_rows_and_formats_are_added_while_jobs_are_at_work(slurm, submit, start_mock, tmp_path):
+    mock = start_mock("--latency", "0.6")
+    run = tmp_path / "run"
+    job = submit(mock, "--max-in-flight", 2, "--limit", 30)
+    slurm.wait(begun(mock, 4), "requests")
+    assert submit(mock, "--max-in-flight", 2) == ""
+    more = ["--max-in-flight", 2, "--formats", "faq,table,tutorial"]
+    assert submit(mock, *more) == ""
+    slurm.wait(lambda: not slurm.queue(job), "end", 90)
+    assert Counter(row["id"] for row in samples(run)) == {
+        f"doc-{i}/{name}": 1 for i in range(60) for name in ("faq", "table")
+    }
+    assert not summary(run)["complete"], "nobody has made the tutorials"
+    job = submit(mock, *more)
+    assert job
+    slurm.wait(lambda: not slurm.queue(job), "end", 90)
+    assert summary(run)["complete"] and summary(run)["written"] == {"faq": 60, "table": 60, "tutorial": 60}
 
 
 def test_the_time_limit_comes(slurm, submit, start_mock, tmp_path):

@@ -8,9 +8,11 @@ import yaml
 
 from blocks.execute.status import find_jobs
 from blocks.shards.folder import RunFolder
-from tests.conftest import documents, endpoint, fake_vllm, finephrase, samples, summary, write_parquet
+from tests.conftest import documents, endpoint, fake_vllm, finephrase, rejected, samples, summary, write_parquet
 from tests.generate.small_tokenizers import make_tokenizer
 from tests.pipelines.test_judge import judge
+from tests.pipelines.test_noninstruct import run as noninstruct
+from tests.pipelines.test_noninstruct import teacher, texts
 from tests.pipelines.test_publish import REPO, Hub, published
 from tests.pipelines.test_slurm import each_once, status
 
@@ -71,6 +73,19 @@ def test_what_failed_is_submitted_again(slurm, submit, start_mock, tmp_path):
     slurm.wait(lambda: not slurm.queue(), "end")
     each_once(run)
     assert summary(run)["failed"] == {}
+
+
+def test_a_sample_is_completed_by_jobs(slurm, start_mock, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    rows = [{"id": f"d{n}", "text": text} for n, text in enumerate(texts(100))]
+    source = write_parquet(tmp_path / "in.parquet", rows, row_group_size=10)
+    (tmp_path / "cluster.yaml").write_text("jobs: 2\ncpus: 1")
+    asked = ["--input", source, "--output", tmp_path / "run", "--documents", 30, "--chunk-size", 5]
+    said = noninstruct(*asked, *teacher(start_mock("--completes")), "--cluster", tmp_path / "cluster.yaml")
+    assert "30 documents drawn" in said and "submitted job" in said
+    slurm.wait(lambda: not slurm.queue(), "end", 90)
+    run = tmp_path / "run"
+    assert summary(run)["complete"] and len(samples(run)) + len(rejected(run)) == 30 and len(samples(run)) > 20
 
 
 def test_killed_at_its_time_limit_and_resumed(slurm, submit, start_mock, tmp_path):

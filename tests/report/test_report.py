@@ -73,6 +73,8 @@ def rows_of(table):
 def test_every_number_is_that_of_the_run(run, file, server, opened):
     page = opened(file)
     assert (run.parent / "own.html").read_text() == file.read_text()
+    repeats = [found["near_duplicates"]["rate"] for found in summary(run)["diversity"].values()]
+    assert file.read_text().count("near-duplicates ") == sum(rate is not None for rate in repeats) > 0
     told = summary(run)
     shown = {one.get_attribute("id"): one.inner_text() for one in page.locator(".facts dd").all()}
     rows, refused = samples(run), rejected(run)

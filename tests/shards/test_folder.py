@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -58,6 +60,43 @@ def test_where_a_run_may_lie(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot write the state folder .*choose another"):
         RunFolder.at(str(tmp_path / "file")).prepare()
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "number", "told"),
+    [
+        (os, "link", errno.EXDEV, "without hard links between folders "),
+        (fcntl, "flock", errno.ENOSYS, r"without locks \(Function not implemented\)"),
+    ],
+)
+def test_what_a_file_system_lacks_is_told_before_anything_runs(tmp_path, monkeypatch, module, call, number, told):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, call, refuse)
+        for _ in range(2):
+            with pytest.raises(RunError, match=f"{told}.*choose another --state"):
+                RunFolder.at(str(tmp_path / "run")).prepare()
+    folder = RunFolder.at(str(tmp_path / "run"))
+    folder.prepare()
+    assert not [*(folder.state / "staging").iterdir(), *(folder.state / "commits").iterdir()]
+
+
+def test_a_run_is_named_by_its_output_or_by_its_state(tmp_path):
+    (tmp_path / "run" / "state").mkdir(parents=True)
+    assert RunFolder.named(str(tmp_path / "run")) == RunFolder.at(str(tmp_path / "run"))
+    state = tmp_path / "elsewhere"
+    state.mkdir()
+    (state / "run").write_text("0123 memory://bucket/my run\n")
+    assert RunFolder.named(str(state)) == RunFolder("memory://bucket/my run", state)
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "run.yaml").write_text("{}")
+    for place in ("memory://bucket/run", str(tmp_path / "split")):
+        with pytest.raises(RunError, match="a run with a --state of its own: give that folder"):
+            RunFolder.named(place)
+    with pytest.raises(RunError, match="cannot read the run nowhere://x"):
+        RunFolder.named("nowhere://x")
 
 
 def test_small_files_of_the_output(tmp_path):

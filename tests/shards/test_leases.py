@@ -177,7 +177,7 @@ def held_by(folder: RunFolder, **holder: object) -> None:
     [
         ({"pid": 2**22 + 1}, None, True),  # no such process on this host
         ({"pid": 2**22 + 1, "host": "elsewhere"}, None, False),
-        ({"pid": 2**22 + 1, "boot": "another"}, None, False),
+        ({"pid": 2**22 + 1, "machine": "another boot, or another container"}, None, False),
         ({"host": "elsewhere", "job": "17", "life": 0}, ("17", "1"), True),  # requeued
         ({"host": "elsewhere", "job": "17", "life": 1}, ("17", "1"), False),  # a sibling of the same job
         ({"host": "elsewhere", "job": "16", "life": 0}, ("17", "1"), False),

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from blocks.shards import rows as module
 from blocks.shards.chunk import LINEAGE
 from blocks.shards.commit import Commit, committed_chunks, finished_units, load_commits
 from blocks.shards.folder import RunError
 from blocks.shards.plan import load_plan
 from blocks.shards.read import look
-from blocks.shards.rows import parquet_file, read_rows
+from blocks.shards.rows import parquet_file, read_rows, schema_of
 from blocks.shards.source import InputFile, list_files
 from blocks.shards.tally import Tally
 from blocks.shards.where import parse_where
@@ -90,6 +91,19 @@ def test_every_bad_line_is_refused_with_its_reason(tmp_path):
     assert kept["a.jsonl:2"]["raw"].rstrip() == '{"id": "bytes", "text": "\ufffd\ufffd"}'
     assert kept["number"]["raw"] == "5"
     assert [row["text"] for row in samples(tmp_path / "run") if row["source_id"] == "nul"] == ["faq: a\0b"]
+
+
+def test_rows_as_other_programs_write_them(tmp_path):
+    """A mark at the beginning of a file, NaN, and whole numbers beyond 64 bits."""
+    lines = [
+        b'\xef\xbb\xbf{"id": "marked", "text": "one"}',
+        b'{"id": "nan", "text": "two", "score": NaN, "other": -Infinity}',
+        b'{"id": 18446744073709551616, "text": "three"}',
+        b'{"id": 18446744073709551617, "text": "four"}',
+    ]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    seen, reasons, _ = read_all(tmp_path / "run", tmp_path / "a.jsonl")
+    assert seen == ["marked", "nan", "18446744073709551616", "18446744073709551617"] and not reasons
 
 
 def test_ids(tmp_path):
@@ -218,6 +232,29 @@ def test_string_columns_of_every_kind(tmp_path, kind):
     pq.write_table(pa.table({"id": pa.array(["a", "b", "c", "d"]).cast(kind), "text": array}), tmp_path / "a.parquet")
     seen, reasons, _ = read_all(tmp_path / "run", tmp_path / "a.parquet")
     assert (seen, reasons) == (["a", "b", "d"], {"no_text": 1})
+
+
+def test_large_rows_are_decoded_a_few_at_a_time(tmp_path, monkeypatch):
+    table = pa.table({"id": [f"r{n}" for n in range(40)], "text": ["word " * 2000 for _ in range(40)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=25, use_dictionary=False)
+    [file] = list_files(str(tmp_path / "a.parquet"))
+    asked: list[int] = []
+    whole = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile, "iter_batches", lambda self, size, **more: asked.append(size) or whole(self, size, **more)
+    )
+    monkeypatch.setattr(module, "READ_BYTES", 50_000)
+    found = [row["id"] for row in read_rows(file, 3, 38, ["id", "text"])]
+    assert found == [f"r{n}" for n in range(3, 38)] and asked == [4, 4]
+
+
+def test_columns_that_nobody_asks_for_may_hold_anything(tmp_path):
+    lines = ['{"format": "faq", "meta": 3, "n": 18446744073709551615}', '{"format": "faq", "meta": "s", "n": 1}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    files = list_files(str(tmp_path / "a.jsonl"))
+    assert schema_of(files, only={"format"}) == pa.schema([("format", pa.string())])
+    with pytest.raises(RunError, match=r"the column meta of .*a\.jsonl has values of several types"):
+        schema_of(files)
 
 
 def test_files_with_different_schemas(tmp_path):
