@@ -28,6 +28,8 @@ _SIGNS = ("=", "≈", "\\approx", "\\sim", "~", "equal")
 _MARK = re.compile(r"<<([^<>\n]{1,300})>>")
 
 _CALCULATES = re.compile(r"[n)%s][-+*/^(]|f")
+# Thousands as they are written where the comma marks decimals; with two points it is no number here.
+_POINT_GROUPS = re.compile(r"(?<![\d.])[1-9]\d{0,2}\.\d{3}(?![\d.])")
 _PLAIN = Reading()
 _READINGS = (_PLAIN,)
 
@@ -158,6 +160,8 @@ def _judge(text: str, left: Side, right: Side, approximate: bool, in_mark: bool)
             return None
     try:
         computed, stated, correct = _compare(formula, result, approximate)
+        if not correct and _POINT_GROUPS.search(text, left.tokens[0].start, right.tokens[-1].end):
+            correct = _compare(_in_groups(formula), _in_groups(result), approximate)[2]
     except Unreadable:
         return None
     if not correct and not in_mark and is_doubtful(left, right, computed, stated):
@@ -183,6 +187,15 @@ def _compare(formula: Formula, result: Formula, approximate: bool) -> tuple[Valu
                 return computed, stated, True
             first = first or (computed, stated)
     return (*first, False) if first else (None, 0, False)
+
+
+def _in_groups(formula: Formula) -> Formula:
+    """The formula in which 1.200 is one thousand two hundred."""
+    tokens = [
+        token._replace(value=int(token.value * 1000), decimals=0) if _POINT_GROUPS.fullmatch(token.text) else token
+        for token in formula.tokens
+    ]
+    return formula._replace(tokens=tokens)
 
 
 def _readings(formula: Formula, result: Formula) -> Sequence[Reading]:
