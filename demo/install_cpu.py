@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 TORCH = "2.13.0"
-REQUIREMENTS = [f"torch=={TORCH}", "transformers[serving]>=5"]
+REQUIREMENTS = [f"torch=={TORCH}", "transformers[serving]>=5.23"]  # as the extra `cpu` of pyproject.toml
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
@@ -30,7 +30,8 @@ def installed() -> bool:
     try:
         for name in ("fastapi", "uvicorn", "openai", "accelerate"):  # what `transformers[serving]` adds
             version(name)
-        return version("torch").split("+")[0] == TORCH and int(version("transformers").split(".")[0]) >= 5
+        release = tuple(map(int, version("transformers").split(".")[:2]))
+        return version("torch").split("+")[0] == TORCH and release >= (5, 23)
     except PackageNotFoundError:
         return False
 

@@ -33,7 +33,7 @@ class Ablation(BaseModel):
     """What is to be compared; see the module for an example.
 
     Args:
-        training: fields of `Experiment` that all arms share; not name, sources, stages and seeds.
+        training: fields of `Experiment` that all arms share; not name, sources and seeds.
         seeds: each is the seed of the weights and of the data of one training.
         arms: sources by name, by name of the arm.
     """
@@ -46,7 +46,7 @@ class Ablation(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Ablation:
-        if own := {"name", "sources", "stages", "seed", "data_seed"} & set(self.training):
+        if own := {"name", "sources", "seed", "data_seed"} & set(self.training):
             raise ValueError(f"training must not hold {', '.join(sorted(own))}: arms and seeds say that")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("two seeds are the same")

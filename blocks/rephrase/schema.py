@@ -1,4 +1,7 @@
-"""Columns of a rephrased sample, ready to train on: `text` is the synthetic text, never the source document."""
+"""Columns of a rephrased sample, ready to train on: `text` is the synthetic text.
+
+The source document stands in it only where a prompt joins the answer to it (`joined` in its front matter).
+"""
 
 from __future__ import annotations
 
