@@ -121,6 +121,13 @@ def _show(ablation: Ablation, trainings: list[tuple[str, Experiment, list[Portio
             f"{tokens / 1e9:,.2f}",
         )
     console.print(table)
+    whole = {one.name for _, _, portions in trainings for one in portions if sum(map(bool, one.folder.windows)) == 1}
+    if whole and len(ablation.seeds) > 1:
+        console.print(
+            f"{', '.join(sorted(whole))}: in one file, so in the same order for each seed; tokens.py "
+            f"--tokens-per-file makes more of them",
+            soft_wrap=True,
+        )
     model = ablation.training.get("model")
     if isinstance(model, str) and model in NOISE:
         raw, tables = NOISE[model]

@@ -8,9 +8,10 @@
         faq: { tokens: tokens/mine, format: faq }
         web: { tokens: tokens/fineweb-edu }
 
-Two trainings with other seeds on the same data differ, too. In the FinePhrase study (arXiv 2604.13977) the macro score
-of one mixture has a standard deviation of 0.0016 to 0.0044 over nine pairs of seeds (`NOISE`), so single runs that
-differ by less than about 0.005 say nothing.
+Two trainings with other seeds on the same data differ, too: in their first weights, and in the order of the files of
+each source (a source of one file comes in the same order to all). In the FinePhrase study (arXiv 2604.13977) the macro
+score of one mixture has a standard deviation of 0.0016 to 0.0044 over nine pairs of seeds (`NOISE`), so single runs
+that differ by less than about 0.005 say nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Ablation(BaseModel):
 
     Args:
         training: fields of `Experiment` that all arms share; not name, sources and seeds.
-        seeds: each is the seed of the weights and of the data of one training.
+        seeds: each is the seed of the weights and of the order of the data of one training.
         arms: sources by name, by name of the arm.
     """
 

@@ -62,6 +62,7 @@ cd {folder}
 config=config.yaml
 if [ -e checkpoints/latest.txt ]; then config=resume.yaml; fi
 export CUDA_DEVICE_MAX_CONNECTIONS=1  # or computing and communicating do not overlap
+export FORCE_UPDATE_CACHE_S3=1  # or nanotron goes by the list of files that a folder on S3 had once
 """
 
 _TRAIN = """#!/usr/bin/env bash
@@ -119,6 +120,8 @@ def _configure(experiment: Experiment, portions: Sequence[Portion], output: Path
         tokenizer_name=tokenizer["name"],
         vocab_size=tokenizer["vocab_size"],
         token_size_in_bytes=tokenizer["token_size"],
+        # Links are in the order of the seed already; folders on S3 are read as they are.
+        shuffle_files=any("://" in portion.folder.files[0] for portion in portions),
     )
     stage = Stage(name="training", start_training_step=1, data=Data(dataset=dataset, seed=experiment.data_seed))
     shape = preset.qwen2_config(tokenizer["vocab_size"], experiment.sequence_length)
@@ -242,7 +245,7 @@ def write_experiment(
         f"{portion.name}/{name}{suffix}": f"{target}{suffix}"
         for portion in portions
         if isinstance(folder_of(portion, output), Path)
-        for name, target in links(portion)
+        for name, target in links(portion, experiment.data_seed)
         for suffix in ("", ".index", ".metadata")
     }
     data = output / DATA

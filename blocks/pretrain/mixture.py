@@ -22,7 +22,9 @@ windows of a folder in order, once; then it ends with an IndexError. So the arit
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +99,7 @@ class Experiment(_Strict):
         warmup: share of the steps.
         decay: share of the steps, at the end.
         seed: of the weights.
-        data_seed: of the data.
+        data_seed: of the order in which the files of each source are read.
         checkpoint_every: steps.
         upload: s3:// folder for the checkpoints.
     """
@@ -363,12 +365,19 @@ def blend(weights: Sequence[float], windows: int) -> npt.NDArray[np.int64]:
     return found
 
 
-def links(portion: Portion) -> Iterator[tuple[str, str]]:
-    """Names and targets of the files of a folder from which all epochs of a source are read, one after another."""
+def links(portion: Portion, seed: int) -> Iterator[tuple[str, str]]:
+    """Names and targets of the files of a folder from which all epochs of a source are read, one after another.
+
+    Args:
+        portion: of the source.
+        seed: of the order of the files in each epoch; nanotron reads a folder in order, whatever its own seed is.
+    """
+    files = [file for file in zip(portion.folder.files, portion.folder.windows, strict=True) if file[1]]
     needed, number = portion.windows, 0
-    while needed > 0:
-        for path, windows in zip(portion.folder.files, portion.folder.windows, strict=True):
-            if windows and needed > 0:
-                yield f"{number:08d}.ds", path
-                needed -= windows
-                number += 1
+    for epoch in itertools.count():
+        for path, windows in random.Random(f"{seed}/{portion.name}/{epoch}").sample(files, len(files)):
+            if needed <= 0:
+                return
+            yield f"{number:08d}.ds", path
+            needed -= windows
+            number += 1

@@ -10,13 +10,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from blocks.pretrain.ablation import load_ablation
 from tests.conftest import ROOT, write_jsonl
 from tests.generate.small_tokenizers import make_tokenizer
-from tests.pipelines.test_tokens import read, rows, tokens
+from tests.pipelines.test_tokens import rows, tokens
 
 WINDOW = 65
 
@@ -75,12 +76,12 @@ def test_the_links_hold_as_many_epochs_as_are_needed(tmp_path, experiment):
         targets = [file.resolve() for file in files]
         assert all(target.is_relative_to(tmp_path / name) for target in targets)
         own = sorted((tmp_path / name / "ds-s3" / "documents").glob("*.ds"))
-        assert [target.name for target in targets[: len(own)]] == [file.name for file in own][: len(targets)]
+        assert {target.name for target in targets[: len(own)]} <= {file.name for file in own}
         seen = Counter(targets)
         assert max(seen.values()) - min(seen.values()) <= 1 and (max(seen.values()) > 1) == (name == "few")
         assert all(Path(f"{file}{suffix}").exists() for file in files for suffix in (".index", ".metadata"))
         first = windows[0]["input_ids"].tolist()
-        assert first == [token for document in read(tmp_path / name, "documents") for token in document][:WINDOW]
+        assert first == np.fromfile(targets[0], np.uint16)[:WINDOW].tolist()
     again = pretrain(experiment, "--output", out)
     assert again.returncode == 0 and yaml.safe_load((out / "config.yaml").read_text()) == config
     (out / "checkpoints").mkdir()

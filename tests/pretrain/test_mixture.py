@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,10 +72,27 @@ def test_the_arithmetic(experiment, tmp_path):
         "files of 100 tokens per window, the rest dropped"
     )
     assert (faq.epochs, web.epochs) == (1.22, 0.175)
-    assert list(links(faq)) == [(f"0000000{i}.ds", f"{tmp_path}/mine/ds-s3/faq/00000.ds") for i in (0, 1)]
+    assert list(links(faq, 6)) == [(f"0000000{i}.ds", f"{tmp_path}/mine/ds-s3/faq/00000.ds") for i in (0, 1)]
     config = configure(found, [faq, web], tmp_path / "out")
+    assert not config.data_stages[0].data.dataset.shuffle_files, "links are in order"
     assert config.windows_per_step == 8 and config.tokens.batch_accumulation_per_replica == 2
     assert experiment(steps=None, tokens=7921).train_steps == 11, "rounded up to whole steps of 792 tokens"
+
+
+def test_each_seed_has_its_own_order_of_files(experiment, tmp_path):
+    """nanotron reads folders in order and does nothing else with the seed of the data."""
+    source = tokens(tmp_path / "parts", {"documents": [100] * 12})
+    found = experiment(sources={"parts": {"tokens": source}}, steps=4, max_epochs=3)
+    [portion] = plan(found)
+    read = {seed: [target for _, target in links(portion, seed)] for seed in (1, 2)}
+    assert read[1] != read[2] and read[1] == [target for _, target in links(portion, 1)]
+    for order in read.values():
+        epochs = [order[:12], order[12:24], order[24:]]
+        assert [len(set(epoch)) for epoch in epochs] == [12, 12, 8] and epochs[0] != epochs[1]
+    there = tuple(f"s3://bucket/ds-s3/{number}.ds" for number in range(12))
+    remote = replace(portion, windows=9, folder=replace(portion.folder, files=there))
+    config = configure(found, [remote], tmp_path / "out")
+    assert config.data_stages[0].data.dataset.shuffle_files, "nothing else orders what is not linked"
 
 
 @pytest.mark.parametrize(
