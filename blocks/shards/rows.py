@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import time
 import zlib
 from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+from loguru import logger
 
 from blocks.shards.folder import RunError
 from blocks.shards.source import InputFile
@@ -30,7 +32,28 @@ class DamagedParquet(Exception):
 
 
 CORRUPT = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, pa.ArrowInvalid, DamagedParquet)
-"""What damaged data raises; any other OSError is the file system's and worth another try."""
+"""What damaged data raises."""
+
+PATIENCE = 900.0
+"""Seconds for which a store of files may fail before a launch ends, as long as a model's server may."""
+
+_LONGEST_WAIT = 30.0
+"""Seconds between two tries; a job that is told to drain has a minute to spare."""
+
+_FOR_GOOD = (
+    FileNotFoundError,
+    IsADirectoryError,
+    PermissionError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+"""What no later try helps against; the errors of a network have too many types to be listed."""
 
 READ_ROWS = 1000
 """Rows decoded at a time from Parquet: datatrove's batch size, small next to a row group."""
@@ -155,7 +178,9 @@ def read_rows(
 ) -> Generator[dict[str, Any] | BadRow]:
     """The rows `start` to `stop` of a file, one item per row position.
 
-    Damage that makes the rest of the file unreadable is one last `BadRow("unreadable_rest")`.
+    Damage that makes the rest of the file unreadable is one last `BadRow("unreadable_rest")`. Where the store of a
+    remote file fails, it is asked for the rest again for `PATIENCE` seconds: the servers of a model that would have to
+    start anew cost more.
 
     Args:
         file: the file.
@@ -163,14 +188,39 @@ def read_rows(
         stop: position after the last; None reads to the end.
         columns: columns to read from Parquet; those that a file lacks are absent from its rows.
     """
-    try:
-        if file.format == "jsonl":
-            with file.open() as stream:
-                yield from map(parse_line, islice(json_lines(stream), start, stop))
-        else:
-            yield from _read_parquet(file, start, stop, columns)
-    except CORRUPT as error:
-        yield BadRow("unreadable_rest", f"{type(error).__name__}: {error}")
+    position, failing, wait = start, None, 1.0
+    while True:
+        try:
+            for row in _rows(file, position, stop, columns):
+                position, failing, wait = position + 1, None, 1.0
+                yield row
+            return
+        except CORRUPT as error:
+            yield BadRow("unreadable_rest", f"{type(error).__name__}: {error}")
+            return
+        except Exception as error:
+            now = time.monotonic()
+            failing = failing or now
+            if not _may_pass(file, error) or now - failing > PATIENCE:
+                raise
+            logger.warning(f"cannot read {file.url}, trying again in {wait:g} s: {type(error).__name__}: {error}")
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def _may_pass(file: InputFile, error: Exception) -> bool:
+    """Whether an error of reading may be over soon."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
+    return "://" in file.url and not refused and not isinstance(error, _FOR_GOOD)
+
+
+def _rows(file: InputFile, start: int, stop: int | None, columns: Sequence[str]) -> Iterator[dict[str, Any] | BadRow]:
+    if file.format == "jsonl":
+        with file.open() as stream:
+            yield from map(parse_line, islice(json_lines(stream), start, stop))
+    else:
+        yield from _read_parquet(file, start, stop, columns)
 
 
 def _read_parquet(

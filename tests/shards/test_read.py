@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
+import itertools
 import json
+import random
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from fsspec.implementations.memory import MemoryFileSystem
 
 from blocks.shards import rows as module
 from blocks.shards.chunk import LINEAGE
@@ -52,6 +59,96 @@ def read_all(root: Path, source: Path, chunk_size: int = 5, **options) -> tuple[
         tally.add(commit.tally)
     tally.check()
     return echo.seen, tally.document_refusals["rejected"], tally
+
+
+class Unsteady(MemoryFileSystem):
+    """A store whose files break off after some reads, and cannot be opened for a while then."""
+
+    protocol = "unsteady"
+    store: ClassVar[dict] = {}
+    errors: ClassVar[list[Exception]] = []
+    """To be raised one by one: the next at the second read of a file, those after it when it is opened again."""
+    left = 0
+
+    def _open(self, path, mode="rb", **options):
+        if mode == "rb" and Unsteady.left:
+            Unsteady.left -= 1
+            raise Unsteady.errors.pop(0)
+        file = super()._open(path, mode, **options)
+        if mode != "rb":
+            return file
+        content, reads = file.getvalue(), itertools.count(1)
+        stream = io.BytesIO(content)
+
+        class Breaking(io.RawIOBase):
+            def readable(self) -> bool:
+                return True
+
+            def seekable(self) -> bool:
+                return True
+
+            def seek(self, *to: int) -> int:
+                return stream.seek(*to)
+
+            def tell(self) -> int:
+                return stream.tell()
+
+            def readinto(self, buffer) -> int:
+                if next(reads) == 2 and Unsteady.errors:
+                    error = Unsteady.errors.pop(0)
+                    Unsteady.left = len(Unsteady.errors)
+                    raise error
+                # Arrow takes less than it asked for as the end of the file.
+                found = stream.read(len(buffer) if path.endswith(".parquet") else min(len(buffer), 400))
+                buffer[: len(found)] = found
+                return len(found)
+
+        return Breaking()
+
+
+@pytest.fixture
+def unsteady(monkeypatch):
+    """Has a file with 40 rows put there; the pauses between tries."""
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    pauses: list[float] = []
+    clock = itertools.count(0, 100)
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "READ_ROWS", 5)
+    yield pauses
+    Unsteady.errors.clear()
+    Unsteady.left = 0
+
+
+class HTTPError(Exception):
+    """As of an HTTP library."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.response = SimpleNamespace(status_code=status)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_that_fails_for_a_while_loses_no_row(tmp_path, unsteady, kind):
+    rows = [{"id": f"{i}", "text": random.Random(i).randbytes(200).hex()} for i in range(40)]
+    path = write(tmp_path / "a.jsonl", rows, kind)
+    url = f"unsteady://in/{path.name}"
+    with fsspec.open(url, "wb") as file:
+        file.write(path.read_bytes())
+    [file] = list_files(url)
+    Unsteady.errors[:] = [ConnectionError("reset"), HTTPError(503), TimeoutError()]
+    assert [row["id"] for row in read_rows(file, 3, 33, ["id", "text"])] == [f"{i}" for i in range(3, 33)]
+    assert unsteady == [1, 2, 4] and not Unsteady.errors
+    unsteady.clear()
+    for error in (HTTPError(404), FileNotFoundError(), PermissionError()):
+        Unsteady.errors[:] = [error]
+        with pytest.raises(type(error)):
+            list(read_rows(file, 0, None, ["id"]))
+    assert not unsteady
+    Unsteady.errors[:] = [ConnectionError() for _ in range(50)]
+    with pytest.raises(ConnectionError):
+        list(read_rows(file, 0, None, ["id"]))
+    assert len(unsteady) == 10 and max(unsteady) == 30, "each takes a hundred seconds here"
 
 
 def test_every_bad_line_is_refused_with_its_reason(tmp_path):
