@@ -10,7 +10,7 @@ An input in which many rows cannot be read at all is more likely a wrong input t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from datatrove.data import Document
@@ -125,7 +125,7 @@ class ReadUnits(PipelineStep):
                 return
         k = next(k for k in range(len(done) + 1) if k not in done)
         start = unit.start + k * self.chunk_size
-        found = read_rows(unit.file, start, unit.stop, self._needed())
+        found = read_rows(unit.file, start, unit.stop, self._needed(), self._drawn_in(unit))
         rows = _with_end(found if self.joined is None else self._join(found, self.joined, unit.file, start))
         chunk: OpenChunk | None = None
         for offset, (row, is_last) in enumerate(rows, start=k * self.chunk_size):
@@ -142,6 +142,12 @@ class ReadUnits(PipelineStep):
                     chunk.last_of_unit = is_last
                     self.stat_update("documents", value=chunk.tally.read)
                 chunk = None
+
+    def _drawn_in(self, unit: Unit) -> Callable[[int, int], bool] | None:
+        """Whether any of the rows of a unit's file was drawn; None where all are."""
+        if (sample := self.sample) is None:
+            return None
+        return lambda first, last: sample.any_of(unit.number, first - unit.start, last - unit.start)
 
     def _join(
         self, rows: Iterator[dict[str, Any] | BadRow], table: SideTable, file: InputFile, start: int

@@ -11,7 +11,7 @@ import gzip
 import json
 import time
 import zlib
-from collections.abc import Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import IO, Any
@@ -174,7 +174,11 @@ def parse_line(line: bytes) -> dict[str, Any] | BadRow:
 
 
 def read_rows(
-    file: InputFile, start: int, stop: int | None, columns: Sequence[str]
+    file: InputFile,
+    start: int,
+    stop: int | None,
+    columns: Sequence[str],
+    wanted: Callable[[int, int], bool] | None = None,
 ) -> Generator[dict[str, Any] | BadRow]:
     """The rows `start` to `stop` of a file, one item per row position.
 
@@ -187,11 +191,13 @@ def read_rows(
         start: first row position; earlier rows are passed over unparsed.
         stop: position after the last; None reads to the end.
         columns: columns to read from Parquet; those that a file lacks are absent from its rows.
+        wanted: whether any row from a position up to another one is; row groups of Parquet without one are not read,
+            and their rows are empty.
     """
     position, failing, wait = start, None, 1.0
     while True:
         try:
-            for row in _rows(file, position, stop, columns):
+            for row in _rows(file, position, stop, columns, wanted):
                 position, failing, wait = position + 1, None, 1.0
                 yield row
             return
@@ -215,16 +221,18 @@ def _may_pass(file: InputFile, error: Exception) -> bool:
     return "://" in file.url and not refused and not isinstance(error, _FOR_GOOD)
 
 
-def _rows(file: InputFile, start: int, stop: int | None, columns: Sequence[str]) -> Iterator[dict[str, Any] | BadRow]:
+def _rows(
+    file: InputFile, start: int, stop: int | None, columns: Sequence[str], wanted: Callable[[int, int], bool] | None
+) -> Iterator[dict[str, Any] | BadRow]:
     if file.format == "jsonl":
         with file.open() as stream:
             yield from map(parse_line, islice(json_lines(stream), start, stop))
     else:
-        yield from _read_parquet(file, start, stop, columns)
+        yield from _read_parquet(file, start, stop, columns, wanted)
 
 
 def _read_parquet(
-    file: InputFile, start: int, stop: int | None, columns: Sequence[str]
+    file: InputFile, start: int, stop: int | None, columns: Sequence[str], wanted: Callable[[int, int], bool] | None
 ) -> Iterator[dict[str, Any] | BadRow]:
     with parquet_file(file) as parquet:
         names = [name for name in columns if name in parquet.schema_arrow.names]
@@ -233,6 +241,13 @@ def _read_parquet(
             end += parquet.metadata.row_group(group).num_rows
             if end <= start:
                 position = end
+                continue
+            first, last = max(start, position), end if stop is None else min(end, stop)
+            if wanted is not None and not wanted(first, last):
+                yield from ({} for _ in range(first, last))
+                position = end
+                if stop is not None and position >= stop:
+                    return
                 continue
             told = parquet.metadata.row_group(group)
             rows = min(READ_ROWS, max(1, READ_BYTES * told.num_rows // max(1, told.total_byte_size)))

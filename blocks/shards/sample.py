@@ -72,12 +72,15 @@ class Sample:
 
     def __contains__(self, row: tuple[int, int]) -> bool:
         """Whether a row, given as its unit's number and its place in the unit, was drawn."""
+        return self.any_of(row[0], row[1], row[1] + 1)
+
+    def any_of(self, unit: int, first: int, last: int) -> bool:
+        """Whether a row of a unit was drawn, from one place up to another."""
         if self._places is None:
             self.draw()
         assert self._places is not None
-        place = np.uint64((row[0] << _UNIT_BITS) + row[1])
-        at = int(np.searchsorted(self._places, place))
-        return at < len(self._places) and bool(self._places[at] == place)
+        begin, end = (np.uint64((unit << _UNIT_BITS) + place) for place in (first, last))
+        return bool(np.searchsorted(self._places, begin) < np.searchsorted(self._places, end))
 
     def _smallest(self, units: Sequence[Unit]) -> np.ndarray[Any, Any]:
         """The places of the rows with the smallest hashes."""

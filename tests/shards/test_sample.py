@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import random
 
+import pyarrow.parquet as pq
 import pytest
 
 from blocks.shards.folder import RunError
@@ -78,6 +80,32 @@ def test_an_input_that_has_grown_is_refused(tmp_path):
     save_plan(path, extend_plan(load_plan(path), list_files(str(source)), 10, None))
     with pytest.raises(RunError, match="has grown since"):
         Sample(folder, 5).draw()
+
+
+def test_what_holds_no_row_of_the_sample_is_not_read(tmp_path):
+    """A sample of a large corpus needs a small part of it. What would be noticed if it were read: damage."""
+    texts = {f"d{n}": random.Random(n).randbytes(100).hex() for n in range(400)}
+    source = write_parquet(tmp_path / "in.parquet", [{"id": id, "text": text} for id, text in texts.items()], 20)
+    folder = planned(tmp_path / "run", source, 130)  # units begin within row groups
+    sample = Sample(folder, 6, 1)
+    sample.draw()
+    units = load_plan(folder.state / "plan.jsonl")
+    places = {unit.start + at for unit in units for at in range(unit.rows) if (unit.number, at) in sample}
+    content = bytearray(source.read_bytes())
+    groups = pq.ParquetFile(source).metadata
+    spared = [number for number in range(20) if not places & set(range(20 * number, 20 * number + 20))]
+    assert len(spared) >= 14
+    for number in spared:
+        column = groups.row_group(number).column(1)
+        assert column.path_in_schema == "text"
+        begin = column.dictionary_page_offset or column.data_page_offset
+        content[begin : begin + column.total_compressed_size] = bytes(column.total_compressed_size)
+    source.write_bytes(content)
+    execute(folder, 130, sample=sample)
+    found = {row["source_id"]: row["text"] for row in samples(tmp_path / "run")}
+    assert found.keys() == {f"d{place}" for place in places}
+    told = summarize(folder, RunRecord({}, {}, {}, [["faq"]], {}), units)
+    assert (told["read"], told["documents"]["excluded"]) == (6, 394)
 
 
 def test_reader_without_a_sample_reads_all(tmp_path):
