@@ -97,7 +97,9 @@ def find_targets(model: str, url: str | None) -> list[Target]:
         raise RunError(f"{model}: no such folder, and no name on the Hub such as organisation/model")
     if (path / "config.json").exists():
         step = _step(path)
-        return [Target(path.parent.name if step is not None else path.name, FINAL if step is None else step, str(path))]
+        # `pipelines/finetune.py` calls every student's folder `model`, so the one above has its name.
+        above = path.parent.name if step is not None or path.name == "model" else ""
+        return [Target(above or path.name, FINAL if step is None else step, str(path))]
     if (path / "config.yaml").exists():
         try:
             told = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))

@@ -110,6 +110,8 @@ def test_what_a_name_stands_for(tmp_path):
     assert (one.name, one.step, one.loaded, rest) == ("one", FINAL, "model", [])
     assert [(t.name, t.step) for t in find_targets(str(tmp_path / "steps"), None)] == [("steps", 100), ("steps", 200)]
     assert [(t.name, t.step) for t in find_targets(str(tmp_path / "steps" / "200"), None)] == [("steps", 200)]
+    students = [find_targets(str(model(tmp_path / name / "model")), None)[0] for name in ("first", "second")]
+    assert [(t.name, t.step) for t in students] == [("first", FINAL), ("second", FINAL)], "as finetune.py writes them"
     found = find_targets(str(tmp_path / "run"), None)
     assert [(t.folder, t.tokenizer) for t in found] == [("run/500", "org/tokenizer"), ("run/1000", "org/tokenizer")]
     assert [(t.folder, t.loaded) for t in find_targets("org/m", None)] == [("org_m/final", "org/m")]
