@@ -24,6 +24,7 @@ from blocks.shards.read import ReadUnits, look
 from blocks.shards.rows import schema_of
 from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
 from blocks.shards.source import list_files, shards_of
+from blocks.shards.summary import check_complete
 from blocks.shards.write import WriteShards
 
 console = Console()
@@ -75,6 +76,7 @@ def label(
             return
         folder = RunFolder.at(output, state)
         pins = kept_pins(load_run(folder), options)
+        check_complete(input)
         files = list_files(shards_of(input))
         check_columns(files, ["text", "templates"])
         if "description" not in schema_of(files[:1]).field("templates").type.value_type.names:

@@ -13,7 +13,7 @@ import pytest
 from blocks.distill.draw import draw, even_shares, length, topic
 from blocks.distill.label import parse_label
 from blocks.generate.errors import Rejected
-from tests.conftest import ROOT, rejected, samples, summary
+from tests.conftest import ROOT, rejected, samples, summary, write_parquet
 
 pytest.importorskip("torch", reason="torch is not installed: make cpu")
 pytest.importorskip("faiss", reason="faiss is not installed: make test-all")
@@ -183,6 +183,24 @@ def test_a_teacher_labels_what_was_found(asked, tmp_path):
     matching = ["--input", ROOT / "demo/documents.jsonl", "--bank", tmp_path / "bank", "--threshold", 0.1]
     run("fineinstructions.py", "match", *matching, "--output", tmp_path / "m")
     assert summary(tmp_path / "m")["read"] == 28 and samples(tmp_path / "m")
+
+
+@pytest.fixture
+def matches(tmp_path):
+    """What `match` has written so far."""
+    found = {"template_id": "t", "template": "<fi>What</fi>?", "description": "Anything.", "chunk_k": 0}
+    row = {"id": "d", "text": "The river rises in the hills.", "templates": [found | {"similarity": 0.9}]}
+    write_parquet(tmp_path / "m" / "shards" / "matches" / "0.parquet", [row], row_group_size=1)
+    (tmp_path / "m" / "run.yaml").write_text("{}")
+    return tmp_path / "m"
+
+
+def test_no_labels_of_a_run_that_is_not_finished(matches, mock, tmp_path):
+    label = ["label", "--input", matches, "--output", tmp_path / "labels", "--server", "endpoint"]
+    label += ["--endpoint", mock.url, "--tokenizer", "none", "--dry-run"]
+    assert "is not finished: start it again first" in run("distill.py", *label, fails=True)
+    (matches / "summary.json").write_text('{"complete": true}')
+    assert "The river rises" in run("distill.py", *label)
 
 
 @pytest.mark.parametrize(
