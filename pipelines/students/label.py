@@ -56,6 +56,14 @@ def label(
     extra_body: arguments.ExtraBody = None,
     tokenizer: arguments.Tokenizer = None,
     context: arguments.Context = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Longest answer in tokens; the prompt's by default, which is too short for a teacher that thinks.",
+            rich_help_panel=ASK,
+        ),
+    ] = None,
     temperature: arguments.SamplingNumber = 0.0,
     chunk_size: arguments.ChunkSize = 5000,
     tasks: arguments.Tasks = None,

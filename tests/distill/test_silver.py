@@ -203,6 +203,15 @@ def test_no_labels_of_a_run_that_is_not_finished(matches, mock, tmp_path):
     assert "The river rises" in run("distill.py", *label)
 
 
+def test_a_teacher_that_thinks_may_say_more(matches, mock, tmp_path):
+    (matches / "summary.json").write_text('{"complete": true}')
+    label = ["label", "--input", matches, "--output", tmp_path / "labels", "--server", "endpoint"]
+    label += ["--endpoint", mock.url, "--tokenizer", "none", "--context", 8192]
+    run("distill.py", *label, "--max-tokens", 2000)
+    assert [request["fields"]["max_tokens"] for request in mock.requests()] == [2000]
+    assert "max_tokens: 2000 there, 16 now" in run("distill.py", *label, fails=True)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
