@@ -205,7 +205,7 @@ def noninstruct(
                 run.retry_failed()
             drawn = Sample(folder, documents, draw_seed, id_column, filters)
             console.print(f"{drawn.draw():,} documents drawn", highlight=False)
-            if run.submitted(options, models if arm == "teacher" else []):
+            if run.submitted(options, models, asks=arm == "teacher"):
                 return
             if run.pending_passes():
                 with running(models, folder.state) as (at, watches):

@@ -208,7 +208,14 @@ def seconds_of(limit: str) -> float:
         raise RunError(f"{limit!r} is no time limit of Slurm, such as 24:00:00 or 2-00:00:00") from None
 
 
-def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], models: Sequence[Model], jobs: int) -> str:
+def submit(
+    cluster: Cluster,
+    folder: RunFolder,
+    options: Mapping[str, Any],
+    models: Sequence[Model],
+    jobs: int,
+    asks: bool = True,
+) -> str:
     """Try a run out and submit it.
 
     Args:
@@ -217,6 +224,7 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
         options: the options of this launch.
         models: those that the run asks, the one of `options` first; none for a pipeline without one.
         jobs: how many jobs have something to do.
+        asks: as in `Launch.submitted`.
 
     Returns:
         The id of the array.
@@ -234,7 +242,7 @@ def submit(cluster: Cluster, folder: RunFolder, options: Mapping[str, Any], mode
         servers = [model.server for model in models if model.server]
         check_gpus(cluster, servers)
         check_programs(python, servers)
-        try_out([*python, *script], asked, models[0].name if models else None)
+        try_out([*python, *script], asked, models[0].name if models and asks else None)
     here = next_submission(folder.state / "launches")
     write_atomically(here / "options.yaml", yaml.safe_dump(asked, allow_unicode=True).encode())
     # `exec`: the signal goes to the batch shell, which is then the launch itself.

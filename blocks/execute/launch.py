@@ -135,7 +135,11 @@ class Launch:
         self.console.print(f"{count:,} document(s) and sample(s) failed; they are asked for again", highlight=False)
 
     def submitted(
-        self, options: Mapping[str, Any], models: Sequence[Model], unfinished: Callable[[], bool] = lambda: False
+        self,
+        options: Mapping[str, Any],
+        models: Sequence[Model],
+        unfinished: Callable[[], bool] = lambda: False,
+        asks: bool = True,
     ) -> bool:
         """Submit what is left to do to the cluster, where there is one; True when this launch is over then.
 
@@ -143,6 +147,7 @@ class Launch:
             options: of the command line.
             models: those that the run asks, the one of `options` first; none for a pipeline without one.
             unfinished: whether something is to be done when all of the plan is committed; asked only then.
+            asks: whether the model of `options` is among `models`; there may be a judge without one.
 
         Raises:
             RunError: see `submit`.
@@ -170,7 +175,7 @@ class Launch:
                     soft_wrap=True,
                 )
             return True
-        job = submit(self.cluster, self.folder, options, models, jobs)
+        job = submit(self.cluster, self.folder, options, models, jobs, asks)
         self.console.print(f"submitted job {job}: {jobs} job(s) for {left:,} unit(s)", highlight=False)
         return True
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -175,6 +176,19 @@ def test_what_a_job_gets(folder, tmp_path):
     assert stop(folder) == ["4711", "4711"] and (first / "stop").exists() and (second / "stop").exists()
     said = (tmp_path / "said").read_text()
     assert "--state=PENDING 4711" in said and "--signal=USR1 --batch --state=RUNNING 4711" in said
+
+
+def test_a_judge_alone_needs_its_server_but_the_trial_has_no_model(folder, tmp_path, monkeypatch):
+    stood_in = []
+    monkeypatch.setattr(cluster_module, "try_out", lambda command, options, model: stood_in.append(model))
+    monkeypatch.setattr(cluster_module, "check_disks", lambda folders: None)
+    judge = SimpleNamespace(name="org/judge", server=VLLM("org/judge"))
+    with pytest.raises(RunError, match=r"takes 1 GPU\(s\), and jobs of this profile get 0"):
+        submit(Cluster(), folder, OPTIONS, [judge], 1, asks=False)
+    monkeypatch.setenv("PATH", f"{fake_vllm(tmp_path / 'programs').parent}:{os.environ['PATH']}")
+    submit(Cluster(gpus=1), folder, OPTIONS, [judge], 1, asks=False)
+    submit(Cluster(gpus=1), folder, OPTIONS, [judge], 1)
+    assert stood_in == [None, "org/judge"]
 
 
 def test_what_is_left_is_submitted_from_where_it_was_at_first(folder, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT, rejected, samples, shards, summary, write_jsonl, write_parquet
+from tests.generate.small_tokenizers import make_tokenizer
 
 SCRIPT = ROOT / "pipelines" / "noninstruct.py"
 WORDS = [f"{a}{b}{c}" for a in "bdklmnprst" for b in "aeiou" for c in "nrst"]
@@ -132,6 +134,20 @@ def costs(server):
     """What each answer in a server's log costs, at 2,000 and 10,000 per million tokens."""
     usages = [entry["usage"] for entry in server.requests()]
     return [(2000 * usage["prompt_tokens"] + 10_000 * usage["completion_tokens"]) / 1e6 for usage in usages]
+
+
+def test_a_cluster_without_the_gpus_of_a_judge_is_told_before(tmp_path, mock, monkeypatch):
+    """Also where the judge is the only model: the original second halves are nobody's answers."""
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": f"d{n}", "text": one} for n, one in enumerate(texts(3))])
+    (tmp_path / "cluster.yaml").write_text("jobs: 1")
+    (tmp_path / "bin").mkdir()
+    for name in ("sbatch", "squeue"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which("false"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    judge = {"rubric": "instructional", "model": make_tokenizer(tmp_path / "judge", "plain")}
+    common = ["--input", source, "--output", tmp_path / "run", *teacher(mock), "--arm", "original"]
+    said = run(*common, "--judge", json.dumps(judge), "--cluster", tmp_path / "cluster.yaml", code=1)
+    assert "a server of this run takes 1 GPU(s), and jobs of this profile get 0" in said
 
 
 @pytest.mark.parametrize("workers", [1, 2])
