@@ -27,8 +27,10 @@ from blocks.execute.options import one_line_errors
 from blocks.finetune.examples import ID, example_columns, load_examples, split_off
 from blocks.finetune.train import (
     EPOCHS,
+    Dtype,
     Settings,
     chat_tokenizer,
+    check_dtype,
     is_first,
     keep_quiet,
     log_of,
@@ -95,7 +97,7 @@ def finetune(
     lora_dropout: Annotated[float, typer.Option(min=0, max=1, rich_help_panel=TRAIN)] = Settings.lora_dropout,
     weight_decay: Annotated[float, typer.Option(min=0, rich_help_panel=TRAIN)] = Settings.weight_decay,
     dtype: Annotated[
-        str | None, typer.Option(help="Of the result, such as bfloat16; the student's own.", rich_help_panel=TRAIN)
+        Dtype | None, typer.Option(help="Of the result; by default the student's own.", rich_help_panel=TRAIN)
     ] = None,
     gradient_checkpointing: Annotated[
         bool | None, typer.Option(help="Save memory for time; by default on GPUs.", rich_help_panel=TRAIN)
@@ -167,6 +169,7 @@ def finetune(
                     f"{len(empty):,} rows have no question or no answer"
                 )
                 return
+        check_dtype(output / "model", dtype)
         if (output / "training.json").is_file():
             console.print(f"It is trained; there is nothing to do. model: {output / 'model'}", soft_wrap=True)
             return

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -34,6 +34,9 @@ PLAIN = PROMPTS / "chat" / "plain.jinja"
 
 EPOCHS = 3
 """Of non-instructional fine-tuning (arXiv 2409.00096), and so is LoRA; every other number here is ours."""
+
+Dtype = Literal["bfloat16", "float16", "float32", "float64"]
+"""In which weights can be merged; torch's smaller ones cannot."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Settings:
     lora_alpha: int = 32
     lora_dropout: float = 0.05
     weight_decay: float = 0.0
-    dtype: str | None = None
+    dtype: Dtype | None = None
     gradient_checkpointing: bool | None = None
     save_steps: int = 100
     seed: int = 0
@@ -81,9 +84,9 @@ class Settings:
 
     @property
     def shaping(self) -> dict[str, Any]:
-        """What shapes the result; the rest may change between two launches."""
+        """What shapes the training; the rest may change between two launches."""
         told = asdict(self)
-        return {name: told[name] for name in told if name not in ("gradient_checkpointing", "save_steps")}
+        return {name: told[name] for name in told if name not in ("dtype", "gradient_checkpointing", "save_steps")}
 
 
 def need_train() -> None:
@@ -339,6 +342,23 @@ def save(trainer: SFTTrainer, model: str, revision: str | None, settings: Settin
     whole.save_pretrained(str(new))
     trainer.processing_class.save_pretrained(str(new))
     new.rename(folder / "model")
+
+
+def check_dtype(merged: Path, dtype: Dtype | None) -> None:
+    """Look whether a student that is merged already is what is asked for now.
+
+    Args:
+        merged: from `save`; it need not be there.
+        dtype: None takes any.
+
+    Raises:
+        RunError: it is of another dtype.
+    """
+    if dtype is None or not merged.is_dir():
+        return
+    was = orjson.loads((merged / "config.json").read_bytes())["dtype"]
+    if was != dtype:
+        raise RunError(f"{merged} is {was}: move it and training.json away, and it is merged again as {dtype}")
 
 
 def stop_in_time() -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,21 @@ def test_merged_weights_are_student_and_adapter(trained, tmp_path):
     assert (merged - before).abs().max() > 0.05, "it has learned nothing, so nothing was merged"
     kinds = {weight.dtype for weight in load_file(run / "model" / "model.safetensors").values()}
     assert kinds == {torch.bfloat16}, "as the student was"
+
+
+def test_another_dtype_is_another_merge_of_the_same_training(trained, tmp_path):
+    source, run, _ = trained
+    shutil.copytree(run, tmp_path / "run")
+    again = ["--input", source, "--output", tmp_path / "run", "--model", STUDENT, *FAST, "--dtype"]
+    assert "nothing to do" in finetune(*again, "bfloat16")
+    assert "is bfloat16: move it and training.json away" in finetune(*again, "float32", fails=True)
+    shutil.rmtree(tmp_path / "run" / "model")
+    (tmp_path / "run" / "training.json").unlink()
+    assert "step " not in finetune(*again, "float32"), "it was trained already"
+    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    name = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
 
 
 def test_killed_and_gone_on_with_it_is_the_same_run(trained, tmp_path):
@@ -313,6 +329,7 @@ def test_a_base_model_gets_a_plain_chat_template(tmp_path):
         ({"text": "only text"}, [], "the input has no examples"),
         (next(rows(1)), ["--batch", 10, "--device-batch", 4], "--batch 10 is no multiple of --device-batch 4"),
         (next(rows(1)), ["--model", "/no/such/folder"], "no such folder here"),
+        (next(rows(1)), ["--dtype", "bf16"], "'bf16' is not one of 'bfloat16'"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_starts(tmp_path, row, options, message):
