@@ -85,8 +85,8 @@ class Settings:
     @property
     def shaping(self) -> dict[str, Any]:
         """What shapes the training; the rest may change between two launches."""
-        told = asdict(self)
-        return {name: told[name] for name in told if name not in ("dtype", "gradient_checkpointing", "save_steps")}
+        others = ("device_batch", "dtype", "gradient_checkpointing", "save_steps")
+        return {name: value for name, value in asdict(self).items() if name not in others}
 
 
 def need_train() -> None:

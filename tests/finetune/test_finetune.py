@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from datasets import disable_progress_bars  # noqa: E402 - after the skips
 from safetensors.torch import load_file  # noqa: E402 - after the skips
 
 from blocks.finetune.examples import load_examples, split_off  # noqa: E402 - after the skips
-from blocks.finetune.train import PLAIN, Settings, chat_tokenizer, last_checkpoint, trainer_of  # noqa: E402 - after the skips
+from blocks.finetune.train import PLAIN, Settings, chat_tokenizer, last_checkpoint, train, trainer_of  # noqa: E402 - after the skips
 from blocks.shards.folder import RunError  # noqa: E402 - after the skips
 from blocks.shards.source import list_files  # noqa: E402 - after the skips
 
@@ -182,6 +183,28 @@ def test_killed_and_gone_on_with_it_is_the_same_run(trained, tmp_path):
     assert "nothing to do" in finetune(*again[2:])
     refused = finetune(*again[2:], "--learning-rate", 5e-4, fails=True)
     assert "holds another run" in refused and "learning_rate" in refused
+
+
+def test_less_at_a_time_is_the_same_training(tmp_path):
+    """Whoever runs out of memory goes on with a smaller --device-batch, and every step has the examples it would have.
+
+    An epoch has three steps of 8 and a smaller one, and the checkpoint is in the middle of the second epoch.
+    """
+    settings = Settings(epochs=2, batch=8, device_batch=8, lora_dropout=0.0, learning_rate=1e-3, save_steps=5)
+    less = replace(settings, device_batch=2)
+    assert less.shaping == settings.shaping
+    (tmp_path / "less").mkdir()
+    trainers = [prepared(tmp_path / name, one, rows(36))[0] for name, one in (("more", settings), ("less", less))]
+    train(trainers[0], tmp_path / "more" / "checkpoints")
+    shutil.copytree(tmp_path / "more" / "checkpoints" / "checkpoint-5", tmp_path / "less" / "checkpoints/checkpoint-5")
+    train(trainers[1], tmp_path / "less" / "checkpoints")
+    assert [trainer.state.global_step for trainer in trainers] == [8, 8]
+    learned = [
+        {name: weight.detach() for name, weight in trainer.model.named_parameters() if "lora" in name}
+        for trainer in trainers
+    ]
+    for name, weight in learned[0].items():
+        torch.testing.assert_close(learned[1][name], weight, rtol=1e-3, atol=1e-6)
 
 
 def test_a_checkpoint_that_was_not_finished_is_not_taken(tmp_path):
