@@ -362,7 +362,7 @@ def check_dtype(merged: Path, dtype: Dtype | None) -> None:
 
 
 def stop_in_time() -> Any:
-    """After SIGUSR1 all processes write a checkpoint at the same step, and end."""
+    """After SIGUSR1 all processes write a checkpoint at the same step, and end; after the training they just end."""
     import torch
     from transformers import TrainerCallback
 
@@ -383,6 +383,12 @@ def stop_in_time() -> Any:
                 told = bool(anybody)
             if told:
                 control.should_save = control.should_training_stop = True
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # What follows is done anew by the next launch, so a signal may end it.
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+            if self.told:  # perhaps after the last step, where nobody looked any more
+                raise SystemExit(0)
 
     return Stop()
 

@@ -391,6 +391,26 @@ def test_a_job_that_is_stopped_goes_on(trained, slurm, tmp_path):
     assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), log.read_text()
 
 
+def test_a_warning_after_the_last_step_is_no_longer_for_the_training(tmp_path):
+    """It ends the process at once, so that its job goes back into the queue before the time limit."""
+    from transformers import TrainerCallback
+
+    class Warned(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == state.max_steps:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    settings = Settings(epochs=1, batch=16, device_batch=16)
+    trainer, _ = prepared(tmp_path, settings)
+    train(trainer, tmp_path / "checkpoints")
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL, "for the merge and what follows"
+    trainer, _ = prepared(tmp_path / "again", settings)
+    trainer.add_callback(Warned())
+    with pytest.raises(SystemExit):
+        train(trainer, tmp_path / "again" / "checkpoints")
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
 @pytest.mark.parametrize("recipe", sorted((ROOT / "pipelines" / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_recipe_can_be_used(recipe, trained, tmp_path):
     """What it says is an option, and its batch can be divided; with the bundled model in the place of its own."""
