@@ -24,7 +24,7 @@ from rich.text import Text
 from blocks.execute import arguments
 from blocks.execute.arguments import ASK, IN, RUN
 from blocks.execute.options import one_line_errors
-from blocks.finetune.examples import ID, example_columns, load_examples, split_off
+from blocks.finetune.examples import EMPTY, ID, example_columns, load_examples, split_off
 from blocks.finetune.train import (
     EPOCHS,
     Dtype,
@@ -160,13 +160,14 @@ def finetune(
             alone.enter_context(folder.lock())
             begin_run(folder, fingerprint, {"model": "fine-tuned"}, pins, options)
         with tempfile.TemporaryDirectory() if dry_run else nullcontext(folder.state / "examples") as cache:
-            found, empty = load_examples(files, Path(cache), limit)
-            examples, aside = split_off(found, held_out, seed)
+            found = load_examples(files, Path(cache), limit)
+            examples, aside = split_off(found.rows, held_out, seed)
+            empty = found.left_out.pop(EMPTY, [])
             if dry_run:
-                _show_example(tokenizer, found[0])
+                _show_example(tokenizer, found.rows[0])
                 console.print(
                     f"{len(examples):,} examples of {' and '.join(columns)}, {len(aside):,} more are held out; "
-                    f"{len(empty):,} rows have no question or no answer"
+                    f"{len(empty):,} rows have no question or no answer, {_counts(found.left_out)} cannot be used"
                 )
                 return
         check_dtype(output / "model", dtype)
@@ -184,6 +185,7 @@ def finetune(
                 "examples": len(trainer.train_dataset),
                 "held_out": len(tokens or ()),
                 "empty": empty,
+                "unusable": found.left_out,
                 "too_long": too_long,
                 "loss": [[line["step"], line["loss"]] for line in log if "loss" in line],
             }
@@ -222,10 +224,15 @@ def _show_example(tokenizer: Any, example: dict[str, Any]) -> None:
     console.print(Text(asked, "dim") + Text(whole.removeprefix(asked), "bold"))
 
 
+def _counts(unusable: dict[str, list[str]]) -> str:
+    return ", ".join(f"{len(ids):,} {reason}" for reason, ids in unusable.items()) or "0"
+
+
 def _show(told: dict[str, Any], output: Path) -> None:
     table = Table("", "")
     table.add_row("examples", f"{told['examples']:,}")
     table.add_row("without a question or an answer, left out", f"{len(told['empty']):,}")
+    table.add_row("cannot be used, left out", _counts(told["unusable"]))
     table.add_row("longer than --max-length, left out", f"{len(told['too_long']):,}")
     table.add_row("held out", f"{told['held_out']:,}")
     if told["loss"]:

@@ -7,15 +7,15 @@ the assistant's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xxhash
 from fsspec.core import url_to_fs
 
 from blocks.shards.folder import RunError
-from blocks.shards.rows import columns_of_first_rows, read_rows
+from blocks.shards.rows import BadRow, columns_of_first_rows, read_rows
 from blocks.shards.source import InputFile
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 KINDS = (("prompt", "completion"), ("instruction", "answer"), ("messages",))
 """Columns that make an example; the first of these that all files have."""
 
-ID, SOURCE_ID = "id", "source_id"
+ID, SOURCE_ID, REASON = "id", "source_id", "reason"
+
+EMPTY, WRONG_SHAPE = "empty", "wrong_shape"
+"""Why a row is no example: it has no question or no answer, or something else than text and messages in their place."""
+
+Messages = list[dict[str, str]]
 
 
 def example_columns(files: Sequence[InputFile]) -> tuple[str, ...]:
@@ -46,73 +51,130 @@ def example_columns(files: Sequence[InputFile]) -> tuple[str, ...]:
     )
 
 
-def load_examples(files: Sequence[InputFile], cache: Path, limit: int | None = None) -> tuple[Dataset, list[str]]:
-    """Rows as `prompt` and `completion`, both lists of messages, with `id` and `source_id`.
+class Examples(NamedTuple):
+    """What was read.
+
+    Args:
+        rows: the examples: `prompt` and `completion`, both lists of messages, with `id` and `source_id`.
+        left_out: ids of all other rows, by reason: `EMPTY`, `WRONG_SHAPE`, or what `read_rows` says.
+    """
+
+    rows: Dataset
+    left_out: dict[str, list[str]]
+
+
+def load_examples(files: Sequence[InputFile], cache: Path, limit: int | None = None) -> Examples:
+    """Rows as examples.
 
     Args:
         files: all of one format.
         cache: folder for the examples, which are mapped into memory from there.
         limit: the first so many rows.
 
-    Returns:
-        The examples, and the ids of rows without a question or an answer.
-
     Raises:
-        RunError: as `example_columns`, or there is no example.
+        RunError: as `example_columns`, a file cannot be read to its end, or there is no example.
     """
     from datasets import Dataset, Features, List, Value
+    from datasets.exceptions import DatasetGenerationError
 
-    message = List({"role": Value("string"), "content": Value("string")})
-    features = Features({ID: Value("string"), SOURCE_ID: Value("string"), "prompt": message, "completion": message})
+    text = Value("string")
+    message = List({"role": text, "content": text})
+    features = Features({ID: text, SOURCE_ID: text, "prompt": message, "completion": message, REASON: text})
     kind = example_columns(files)
     # What was cached of a file counts for as long as nobody has written it again. (Lists would be taken for shards.)
     local = (url_to_fs(file.url)[1] for file in files if file.url.startswith("file:"))
     written = tuple(Path(path).stat().st_mtime for path in local)
     told = {"files": tuple(files), "kind": kind, "limit": limit, "written": written}
-    rows = Dataset.from_generator(_examples, features=features, gen_kwargs=told, cache_dir=str(cache))
-    empty = [at for at, completion in enumerate(rows["completion"]) if not completion]
-    left = set(empty)
-    if len(left) == len(rows):
-        raise RunError(f"none of {len(rows):,} rows has both a question and an answer")
-    return rows.select([at for at in range(len(rows)) if at not in left]), [rows[at][ID] for at in empty]
+    try:
+        rows = Dataset.from_generator(_examples, features=features, gen_kwargs=told, cache_dir=str(cache))
+    except DatasetGenerationError as error:
+        cause = error.__cause__ or error
+        raise RunError(f"the input cannot be read: {' '.join((str(cause) or repr(cause)).split())}") from error
+    left_out: dict[str, list[str]] = {}
+    sound = []
+    for at, reason in enumerate(rows[REASON]):
+        if reason is None:
+            sound.append(at)
+        else:
+            left_out.setdefault(reason, []).append(rows[at][ID])
+    if not sound:
+        counts = ", ".join(f"{len(ids):,} {reason}" for reason, ids in left_out.items())
+        raise RunError(
+            f"none of {len(rows):,} rows has both a question and an answer ({counts}): each is text, or a list of "
+            f"messages with role and content, and the last one is the assistant's"
+        )
+    return Examples(rows.select(sound).remove_columns(REASON), left_out)
 
 
 def _examples(
     files: tuple[InputFile, ...], kind: tuple[str, ...], limit: int | None, written: tuple[float, ...]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of files as examples; without messages where there is no question or no answer."""
+    """The rows of files as examples; those that are none have no messages, and a reason.
+
+    Raises:
+        RunError: a file cannot be read to its end.
+    """
     count = 0
     for file in files:
         for row in read_rows(file, 0, None, [*kind, ID, SOURCE_ID]):
             if count == limit:
                 return
+            if isinstance(row, BadRow) and row.reason == "unreadable_rest":
+                raise RunError(f"{file.url} is damaged ({row.raw}): repair it, or leave it out of --input")
             fields = row if isinstance(row, dict) else {}
             name = str(fields.get(ID) or f"{file.name}:{count}")
             count += 1
-            if kind == ("messages",):
-                messages = fields.get("messages") or []
-                prompt, completion = messages[:-1], messages[-1:]
-            else:
-                asked, said = (fields.get(column) for column in kind)
-                prompt, completion = _messages("user", asked), _messages("assistant", said)
-            sound = bool(prompt and completion and completion[-1]["role"] == "assistant")
+            prompt, completion, reason = _read(row, kind)
             yield {
                 ID: name,
                 SOURCE_ID: str(fields.get(SOURCE_ID) or name),
-                "prompt": _plain(prompt) if sound else [],
-                "completion": _plain(completion) if sound else [],
+                "prompt": prompt if reason is None else [],
+                "completion": completion if reason is None else [],
+                REASON: reason,
             }
 
 
-def _messages(role: str, content: Any) -> list[dict[str, str]]:
-    """Text as a message; a list of messages as it is."""
-    if isinstance(content, str):
-        return [{"role": role, "content": content}] if content.strip() else []
-    return list(content or ())
+def _read(row: dict[str, Any] | BadRow, kind: tuple[str, ...]) -> tuple[Messages, Messages, str | None]:
+    """Prompt and completion of a row, and why it is no example if it is none."""
+    if isinstance(row, BadRow):
+        return [], [], row.reason
+    try:
+        if kind == ("messages",):
+            messages = _messages(row.get("messages"))
+            prompt, completion = messages[:-1], messages[-1:]
+        else:
+            prompt, completion = _said("user", row.get(kind[0])), _said("assistant", row.get(kind[1]))
+    except ValueError:
+        return [], [], WRONG_SHAPE
+    sound = prompt and completion and completion[-1]["role"] == "assistant"
+    return prompt, completion, None if sound else EMPTY
 
 
-def _plain(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    return [{"role": str(one["role"]), "content": str(one["content"] or "")} for one in messages]
+def _said(role: str, told: Any) -> Messages:
+    """Text as a message; messages as `_messages` takes them."""
+    if isinstance(told, str):
+        return [{"role": role, "content": told}] if told.strip() else []
+    return _messages(told)
+
+
+def _messages(told: Any) -> Messages:
+    """Messages with their roles and contents alone; none where there is null.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(told, list | None) or not all(map(_is_message, told or ())):
+        raise ValueError
+    return [{"role": one["role"], "content": one["content"] or ""} for one in told or ()]
+
+
+def _is_message(told: Any) -> bool:
+    return (
+        isinstance(told, dict)
+        and isinstance(told.get("role"), str)
+        and "content" in told
+        and isinstance(told["content"], str | None)
+    )
 
 
 def split_off(examples: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -79,7 +80,7 @@ def trained(tmp_path_factory):
 
 def prepared(tmp_path, settings, made=None):
     source = write_jsonl(tmp_path / "examples.jsonl", made or rows(24))
-    examples, aside = split_off(load_examples(list_files(str(source)), tmp_path / "cache")[0], 0.2, 0)
+    examples, aside = split_off(load_examples(list_files(str(source)), tmp_path / "cache").rows, 0.2, 0)
     tokenizer = chat_tokenizer(STUDENT, None, None)
     return trainer_of(STUDENT, None, tokenizer, examples, aside, settings, tmp_path / "checkpoints")
 
@@ -125,7 +126,7 @@ def test_loss_falls_and_unseen_examples_are_answered(trained):
 
 
 def test_documents_are_held_out_whole(tmp_path):
-    examples, _ = load_examples(list_files(str(write_jsonl(tmp_path / "e.jsonl", rows(200)))), tmp_path / "cache")
+    examples = load_examples(list_files(str(write_jsonl(tmp_path / "e.jsonl", rows(200)))), tmp_path / "cache").rows
     train, aside = split_off(examples, 0.3, 0)
     assert not set(train["source_id"]) & set(aside["source_id"]) and 30 <= len(aside) <= 90
     assert set(split_off(examples, 0.3, 1)[1]["id"]) != set(aside["id"])
@@ -262,9 +263,9 @@ def test_every_kind_of_shard_is_read(tmp_path):
         ),
     }
     for file, (asked, said) in kinds.values():
-        examples, empty = load_examples(list_files(str(file)), tmp_path / "cache")
+        examples, left_out = load_examples(list_files(str(file)), tmp_path / "cache")
         (example,) = examples
-        assert example["prompt"] == [{"role": "user", "content": asked}] and empty == []
+        assert example["prompt"] == [{"role": "user", "content": asked}] and left_out == {}
         assert example["completion"] == [{"role": "assistant", "content": said}]
 
 
@@ -274,10 +275,49 @@ def test_files_with_other_columns_and_rows_without_an_answer(tmp_path):
         {"id": f"m{n}", "prompt": f"Ask {n}", "completion": [None, "", "Say."][n % 3], "extra": n} for n in range(6)
     ]
     write_parquet(tmp_path / "in" / "b.parquet", more, row_group_size=3)
-    examples, empty = load_examples(list_files(str(tmp_path / "in")), tmp_path / "cache")
-    assert sorted(empty) == ["m0", "m1", "m3", "m4"] and len(examples) == 8
-    assert not {example["id"] for example in examples} & set(empty)
-    assert len(load_examples(list_files(str(tmp_path / "in")), tmp_path / "cache", limit=3)[0]) == 3
+    examples, left_out = load_examples(list_files(str(tmp_path / "in")), tmp_path / "cache")
+    assert left_out == {"empty": ["m0", "m1", "m3", "m4"]} and len(examples) == 8
+    assert not {example["id"] for example in examples} & set(left_out["empty"])
+    assert len(load_examples(list_files(str(tmp_path / "in")), tmp_path / "cache", limit=3).rows) == 3
+
+
+def test_rows_of_a_wrong_shape_are_left_out_and_told(tmp_path):
+    said = {"role": "assistant", "content": "So."}
+    told = [{"from": "human", "value": "Why?"}]
+    shapes = [5, ["Why?"], told, [{"role": "user", "content": ["Why?"]}], {"role": "user"}]
+    made = [{"id": f"p{n}", "prompt": prompt, "completion": "So."} for n, prompt in enumerate(shapes)]
+    source = write_jsonl(tmp_path / "prompts.jsonl", [*rows(2), *made])
+    with source.open("a") as file:
+        file.write("{no JSON}\n")
+    examples, left_out = load_examples(list_files(str(source)), tmp_path / "cache")
+    assert left_out == {"wrong_shape": [row["id"] for row in made], "invalid_json": ["prompts.jsonl:7"]}
+    assert examples["id"] == ["e0", "e1"] and set(examples.column_names) == {"id", "source_id", "prompt", "completion"}
+
+    chats = ["Why?", [*told, {"from": "gpt", "value": "So."}], [said]]
+    source = write_jsonl(tmp_path / "chats.jsonl", [{"messages": chat} for chat in chats])
+    with pytest.raises(RunError, match=r"none of 3 rows .*\(2 wrong_shape, 1 empty\): .*role and content"):
+        load_examples(list_files(str(source)), tmp_path / "cache")
+
+
+def test_a_file_that_is_cut_off_is_no_smaller_training(tmp_path):
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in rows(2000)).encode())
+    source = tmp_path / "examples.jsonl.gz"
+    source.write_bytes(whole[: len(whole) // 2])
+    said = finetune("--input", source, "--output", tmp_path / "run", "--model", STUDENT, "--dry-run", fails=True)
+    assert f"{source} is damaged (EOFError" in said and "Traceback" not in said
+    assert len(load_examples(list_files(str(source)), tmp_path / "cache", limit=50).rows) == 50
+    source.write_bytes(whole)
+    assert len(load_examples(list_files(str(source)), tmp_path / "cache").rows) == 2000
+
+
+def test_a_file_that_cannot_be_reached_is_told_in_one_line(tmp_path, monkeypatch):
+    def unreachable(*_):
+        raise ConnectionError("the network\n is down")
+
+    files = list_files(str(write_jsonl(tmp_path / "examples.jsonl", rows(3))))
+    monkeypatch.setattr("blocks.finetune.examples.read_rows", unreachable)
+    with pytest.raises(RunError, match="the input cannot be read: the network is down"):
+        load_examples(files, tmp_path / "cache")
 
 
 def test_a_run_that_is_not_finished_is_no_input(tmp_path):
