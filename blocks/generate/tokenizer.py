@@ -22,6 +22,7 @@ from jinja2 import Template, TemplateError
 from blocks.generate.chat_template import compile_template, find_template, render_chat, template_tokens
 from blocks.generate.model_files import read_model_file
 from blocks.generate.reasoning import OPEN
+from blocks.generate.special_tokens import acts, break_up, special_pattern
 from blocks.generate.token_bound import TokenBound
 
 Message = Mapping[str, str]
@@ -90,9 +91,7 @@ class TokenCounter(ABC):
 
     @cached_property
     def _special_pattern(self) -> re.Pattern[str] | None:
-        # A token of one visible character cannot be broken up by a space. The longest first: the first match counts.
-        tokens = sorted({token for token in self.special_tokens if len(token.strip()) > 1}, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, tokens))) if tokens else None
+        return special_pattern(self.special_tokens)
 
     @cached_property
     def _special_starts(self) -> frozenset[str]:
@@ -102,29 +101,14 @@ class TokenCounter(ABC):
     def neutralise(self, text: str) -> tuple[str, int]:
         """Break up special tokens that occur in a text, so that they reach the model as plain characters.
 
-        A space goes behind the first visible character (`<|im_end|>` becomes `< |im_end|>`). Breaking one token can
-        leave an overlapping one, so this repeats until none is left. That ends: a space parts two neighbouring
-        characters for good, or widens a gap inside a token that holds whitespace itself, up to the widest such gap.
+        See `break_up`.
 
         Returns:
             The text and the number of tokens broken up.
         """
-        pattern = self._special_pattern
-        total = 0
         if not any(first in text for first in self._special_starts):
             return text, 0
-        while pattern is not None:
-            text, broken = pattern.subn(_break_up, text)
-            if not broken:
-                break
-            total += broken
-        return text, total
-
-
-def _break_up(match: re.Match[str]) -> str:
-    token = match[0]
-    first = len(token) - len(token.lstrip()) + 1
-    return f"{token[:first]} {token[first:]}"
+        return break_up(text, self._special_pattern)
 
 
 class CharacterEstimate(TokenCounter):
@@ -197,8 +181,8 @@ class ModelTokenizer(TokenCounter):
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
-        """The added tokens that steer the model; see `_acts`."""
-        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if _acts(token))
+        """The added tokens that steer the model; see `acts`."""
+        return tuple(token.content for token in self._tokenizer.get_added_tokens_decoder().values() if acts(token))
 
     def count(self, text: str) -> int:
         """Tokens of a text on its own; no special token is added."""
@@ -298,22 +282,6 @@ def read_tokenizer_config(source: str, revision: str | None) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"the tokenizer_config.json of {source} cannot be read: {error}") from error
     return config
-
-
-def _acts(token: tokenizers.AddedToken) -> bool:
-    """Whether an added token steers the model: the special ones, and marks such as `</think>` that are not called so.
-
-    Added runs of spaces, which some tokenizers have for code, do not, nor do elements of HTML, which Gemma's has.
-    """
-    if token.special:
-        return True
-    return token.content[:1] in "<[" and token.content[-1:] in ">]" and not _HTML.fullmatch(token.content)
-
-
-_HTML = re.compile(
-    r"</?(?:a|b|blockquote|br|caption|code|div|em|h[1-6]|hr|i|img|li|ol|p|pre|s|span|strong|su[bp]|table|tbody|td|tfoot|"
-    r"th|thead|tr|u|ul)>"
-)
 
 
 def _definition(component: Any) -> dict[str, Any] | None:

@@ -12,8 +12,9 @@ import pytest
 from small_tokenizers import CORPUS, KINDS, SPECIAL_TOKENS, hostile_texts, make_tokenizer
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
+from blocks.generate.special_tokens import acts
 from blocks.generate.token_bound import TokenBound
-from blocks.generate.tokenizer import TEMPLATE_MARGIN, CharacterEstimate, ModelTokenizer, _acts, load_tokenizer
+from blocks.generate.tokenizer import TEMPLATE_MARGIN, CharacterEstimate, ModelTokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -167,8 +168,8 @@ def test_special_tokens_in_a_text_are_broken_up(tokenizer):
 
 def test_marks_that_are_not_called_special_act_and_html_does_not():
     kinds = {"<|im_end|>": True, "</think>": True, "[INST]": True, "<strong>": False, "</h2>": False, "    ": False}
-    assert {text: _acts(AddedToken(text, special=False)) for text in kinds} == kinds
-    assert _acts(AddedToken("<table>", special=True))
+    assert {text: acts(AddedToken(text, special=False)) for text in kinds} == kinds
+    assert acts(AddedToken("<table>", special=True))
 
 
 def test_awkward_special_tokens():
