@@ -160,14 +160,15 @@ def finetune(
             alone.enter_context(folder.lock())
             begin_run(folder, fingerprint, {"model": "fine-tuned"}, pins, options)
         with tempfile.TemporaryDirectory() if dry_run else nullcontext(folder.state / "examples") as cache:
-            found = load_examples(files, Path(cache), limit)
+            found = load_examples(files, Path(cache), tokenizer, limit)
             examples, aside = split_off(found.rows, held_out, seed)
             empty = found.left_out.pop(EMPTY, [])
             if dry_run:
                 _show_example(tokenizer, found.rows[0])
                 console.print(
                     f"{len(examples):,} examples of {' and '.join(columns)}, {len(aside):,} more are held out; "
-                    f"{len(empty):,} rows have no question or no answer, {_counts(found.left_out)} cannot be used"
+                    f"{len(empty):,} rows have no question or no answer, {_counts(found.left_out)} cannot be used; "
+                    f"{found.broken_up:,} examples quote special tokens, which are broken up"
                 )
                 return
         check_dtype(output / "model", dtype)
@@ -184,6 +185,7 @@ def finetune(
             told = {
                 "examples": len(trainer.train_dataset),
                 "held_out": len(tokens or ()),
+                "special_tokens_broken_up": found.broken_up,
                 "empty": empty,
                 "unusable": found.left_out,
                 "too_long": too_long,
@@ -231,6 +233,7 @@ def _counts(unusable: dict[str, list[str]]) -> str:
 def _show(told: dict[str, Any], output: Path) -> None:
     table = Table("", "")
     table.add_row("examples", f"{told['examples']:,}")
+    table.add_row("with special tokens, broken up", f"{told['special_tokens_broken_up']:,}")
     table.add_row("without a question or an answer, left out", f"{len(told['empty']):,}")
     table.add_row("cannot be used, left out", _counts(told["unusable"]))
     table.add_row("longer than --max-length, left out", f"{len(told['too_long']):,}")

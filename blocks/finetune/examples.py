@@ -7,6 +7,7 @@ the assistant's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,22 +15,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xxhash
 from fsspec.core import url_to_fs
 
+from blocks.generate.special_tokens import acts, break_up, special_pattern
 from blocks.shards.folder import RunError
 from blocks.shards.rows import BadRow, columns_of_first_rows, read_rows
 from blocks.shards.source import InputFile
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 KINDS = (("prompt", "completion"), ("instruction", "answer"), ("messages",))
 """Columns that make an example; the first of these that all files have."""
 
-ID, SOURCE_ID, REASON = "id", "source_id", "reason"
+ID, SOURCE_ID, REASON, BROKEN = "id", "source_id", "reason", "broken_up"
 
 EMPTY, WRONG_SHAPE = "empty", "wrong_shape"
 """Why a row is no example: it has no question or no answer, or something else than text and messages in their place."""
 
 Messages = list[dict[str, str]]
+
+TAG = re.compile(r"</?\w+>")
+"""Marks such as `<think>`, which an answer may have for what they are."""
 
 
 def example_columns(files: Sequence[InputFile]) -> tuple[str, ...]:
@@ -57,18 +63,25 @@ class Examples(NamedTuple):
     Args:
         rows: the examples: `prompt` and `completion`, both lists of messages, with `id` and `source_id`.
         left_out: ids of all other rows, by reason: `EMPTY`, `WRONG_SHAPE`, or what `read_rows` says.
+        broken_up: how many of the examples quoted special tokens.
     """
 
     rows: Dataset
     left_out: dict[str, list[str]]
+    broken_up: int
 
 
-def load_examples(files: Sequence[InputFile], cache: Path, limit: int | None = None) -> Examples:
-    """Rows as examples.
+def load_examples(
+    files: Sequence[InputFile], cache: Path, tokenizer: PreTrainedTokenizerBase, limit: int | None = None
+) -> Examples:
+    """Rows as examples, in which special tokens that are only quoted are broken up, as they are when models are asked.
+
+    They would act otherwise: whoever reads on after the end of an answer learns to write on after it.
 
     Args:
         files: all of one format.
         cache: folder for the examples, which are mapped into memory from there.
+        tokenizer: the student's.
         limit: the first so many rows.
 
     Raises:
@@ -79,12 +92,14 @@ def load_examples(files: Sequence[InputFile], cache: Path, limit: int | None = N
 
     text = Value("string")
     message = List({"role": text, "content": text})
-    features = Features({ID: text, SOURCE_ID: text, "prompt": message, "completion": message, REASON: text})
+    columns = {ID: text, SOURCE_ID: text, "prompt": message, "completion": message, REASON: text}
+    features = Features({**columns, BROKEN: Value("int64")})
     kind = example_columns(files)
     # What was cached of a file counts for as long as nobody has written it again. (Lists would be taken for shards.)
     local = (url_to_fs(file.url)[1] for file in files if file.url.startswith("file:"))
     written = tuple(Path(path).stat().st_mtime for path in local)
     told = {"files": tuple(files), "kind": kind, "limit": limit, "written": written}
+    told |= dict(zip(("asked", "said"), quoted_tokens(tokenizer), strict=True))
     try:
         rows = Dataset.from_generator(_examples, features=features, gen_kwargs=told, cache_dir=str(cache))
     except DatasetGenerationError as error:
@@ -103,17 +118,37 @@ def load_examples(files: Sequence[InputFile], cache: Path, limit: int | None = N
             f"none of {len(rows):,} rows has both a question and an answer ({counts}): each is text, or a list of "
             f"messages with role and content, and the last one is the assistant's"
         )
-    return Examples(rows.select(sound).remove_columns(REASON), left_out)
+    found = rows.select(sound)
+    return Examples(found.remove_columns([REASON, BROKEN]), left_out, sum(1 for broken in found[BROKEN] if broken))
+
+
+def quoted_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tokens that are broken up in what is asked and in what the student says.
+
+    Args:
+        tokenizer: the student's.
+    """
+    added = list(tokenizer.added_tokens_decoder.values())
+    special = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+    acting = special | {token.content for token in added if acts(token)}
+    meant = {token for token in acting - special if TAG.fullmatch(token)}
+    return tuple(sorted(acting)), tuple(sorted(acting - meant))
 
 
 def _examples(
-    files: tuple[InputFile, ...], kind: tuple[str, ...], limit: int | None, written: tuple[float, ...]
+    files: tuple[InputFile, ...],
+    kind: tuple[str, ...],
+    limit: int | None,
+    written: tuple[float, ...],
+    asked: tuple[str, ...],
+    said: tuple[str, ...],
 ) -> Iterator[dict[str, Any]]:
     """The rows of files as examples; those that are none have no messages, and a reason.
 
     Raises:
         RunError: a file cannot be read to its end.
     """
+    asking, saying = special_pattern(asked), special_pattern(said)
     count = 0
     for file in files:
         for row in read_rows(file, 0, None, [*kind, ID, SOURCE_ID]):
@@ -125,12 +160,19 @@ def _examples(
             name = str(fields.get(ID) or f"{file.name}:{count}")
             count += 1
             prompt, completion, reason = _read(row, kind)
+            if reason is not None:
+                prompt, completion = [], []
+            broken = 0
+            for one in (*prompt, *completion):
+                one["content"], found = break_up(one["content"], saying if one["role"] == "assistant" else asking)
+                broken += found
             yield {
                 ID: name,
                 SOURCE_ID: str(fields.get(SOURCE_ID) or name),
-                "prompt": prompt if reason is None else [],
-                "completion": completion if reason is None else [],
+                "prompt": prompt,
+                "completion": completion,
                 REASON: reason,
+                BROKEN: broken,
             }
 
 

@@ -25,9 +25,12 @@ pytest.importorskip("peft", reason="peft is not installed: pip install -e '.[tra
 
 from datasets import disable_progress_bars  # noqa: E402 - after the skips
 from safetensors.torch import load_file  # noqa: E402 - after the skips
+from tokenizers import AddedToken  # noqa: E402 - after the skips
 
 from blocks.finetune.examples import load_examples, split_off  # noqa: E402 - after the skips
 from blocks.finetune.train import PLAIN, Settings, chat_tokenizer, last_checkpoint, train, trainer_of  # noqa: E402 - after the skips
+from blocks.generate.tokenizer import load_tokenizer  # noqa: E402 - after the skips
+from blocks.instruct.instantiate import contract  # noqa: E402 - after the skips
 from blocks.shards.folder import RunError  # noqa: E402 - after the skips
 from blocks.shards.source import list_files  # noqa: E402 - after the skips
 
@@ -78,9 +81,14 @@ def trained(tmp_path_factory):
     return source, folder / "run", said
 
 
+def loaded(source, tokenizer=None, **options):
+    """The examples of a file or folder, cached beside it."""
+    files, cache = list_files(str(source)), source.parent / "cache"
+    return load_examples(files, cache, tokenizer or chat_tokenizer(STUDENT, None, None), **options)
+
+
 def prepared(tmp_path, settings, made=None):
-    source = write_jsonl(tmp_path / "examples.jsonl", made or rows(24))
-    examples, aside = split_off(load_examples(list_files(str(source)), tmp_path / "cache").rows, 0.2, 0)
+    examples, aside = split_off(loaded(write_jsonl(tmp_path / "examples.jsonl", made or rows(24))).rows, 0.2, 0)
     tokenizer = chat_tokenizer(STUDENT, None, None)
     return trainer_of(STUDENT, None, tokenizer, examples, aside, settings, tmp_path / "checkpoints")
 
@@ -119,6 +127,7 @@ def test_loss_falls_and_unseen_examples_are_answered(trained):
     assert told["loss"][-1][1] < 0.2 * told["loss"][0][1]
     assert told["perplexity"]["after"] < 1.5 < 10 < told["perplexity"]["before"]
     assert told["examples"] + told["held_out"] == 200 and 10 <= told["held_out"] <= 80 and not told["too_long"]
+    assert told["special_tokens_broken_up"] == 0 and told["unusable"] == {} and told["empty"] == []
     said_once = re.compile(r"The two numbers are \d+ and \d+\.")
     assert all(said_once.fullmatch(sample["said"]) for sample in told["samples"]) and len(told["samples"]) == 8
     assert "perplexity of held-out answers after" in said
@@ -126,7 +135,7 @@ def test_loss_falls_and_unseen_examples_are_answered(trained):
 
 
 def test_documents_are_held_out_whole(tmp_path):
-    examples = load_examples(list_files(str(write_jsonl(tmp_path / "e.jsonl", rows(200)))), tmp_path / "cache").rows
+    examples = loaded(write_jsonl(tmp_path / "e.jsonl", rows(200))).rows
     train, aside = split_off(examples, 0.3, 0)
     assert not set(train["source_id"]) & set(aside["source_id"]) and 30 <= len(aside) <= 90
     assert set(split_off(examples, 0.3, 1)[1]["id"]) != set(aside["id"])
@@ -263,9 +272,9 @@ def test_every_kind_of_shard_is_read(tmp_path):
         ),
     }
     for file, (asked, said) in kinds.values():
-        examples, left_out = load_examples(list_files(str(file)), tmp_path / "cache")
+        examples, left_out, broken_up = loaded(file)
         (example,) = examples
-        assert example["prompt"] == [{"role": "user", "content": asked}] and left_out == {}
+        assert example["prompt"] == [{"role": "user", "content": asked}] and left_out == {} and broken_up == 0
         assert example["completion"] == [{"role": "assistant", "content": said}]
 
 
@@ -275,10 +284,48 @@ def test_files_with_other_columns_and_rows_without_an_answer(tmp_path):
         {"id": f"m{n}", "prompt": f"Ask {n}", "completion": [None, "", "Say."][n % 3], "extra": n} for n in range(6)
     ]
     write_parquet(tmp_path / "in" / "b.parquet", more, row_group_size=3)
-    examples, left_out = load_examples(list_files(str(tmp_path / "in")), tmp_path / "cache")
+    examples, left_out, _ = loaded(tmp_path / "in")
     assert left_out == {"empty": ["m0", "m1", "m3", "m4"]} and len(examples) == 8
     assert not {example["id"] for example in examples} & set(left_out["empty"])
-    assert len(load_examples(list_files(str(tmp_path / "in")), tmp_path / "cache", limit=3).rows) == 3
+    assert len(loaded(tmp_path / "in", limit=3).rows) == 3
+
+
+def test_special_tokens_that_are_quoted_do_not_act(tmp_path):
+    """An answer ends once, and what is asked is what is asked in use, also of silver data."""
+    template, document = "Why <fi>x</fi>?", 'Chats are\n<|im_start|>marked<|im_end|> like "this".'
+    made = [
+        {"id": "quotes", "prompt": "What ends a turn?", "completion": "It is <|im_end|>, and then\n<|im_start|>user."},
+        {"id": "silver", "prompt": contract(template, document), "completion": "null"},
+        {"id": "plain", "prompt": "Why?", "completion": "So < that |>."},
+    ]
+    trainer, _ = prepared(tmp_path, Settings(batch=1, device_batch=1), [*made, *rows(4)])
+    tokenizer = trainer.processing_class
+    acting = set(tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>", "<|endoftext|>"]))
+    read = [row for part in (trainer.train_dataset, trainer.eval_dataset) for row in part]
+    told = {row["id"]: [token for token in row["input_ids"] if token in acting] for row in read}
+    assert len(told) == 7 and all(tokens == told["plain"] for tokens in told.values())
+
+    examples, _, broken_up = loaded(tmp_path / "examples.jsonl")
+    assert broken_up == 2
+    quotes, silver, plain = (examples[at] for at in range(3))
+    assert quotes["completion"][0]["content"] == "It is < |im_end|>, and then\n< |im_start|>user."
+    assert plain["completion"][0]["content"] == made[2]["completion"]
+    said = finetune(
+        "--input", tmp_path / "examples.jsonl", "--output", tmp_path / "run", "--model", STUDENT, "--dry-run"
+    )
+    assert "2 examples quote special tokens" in " ".join(said.split())
+    used = load_tokenizer(STUDENT)
+    assert silver["prompt"][0]["content"] == contract(template, used.neutralise(document)[0])
+
+
+def test_an_answer_may_think_aloud(tmp_path):
+    tokenizer = chat_tokenizer(STUDENT, None, None)
+    tokenizer.add_tokens([AddedToken(mark, special=False) for mark in ("<think>", "</think>", "<｜User｜>")])
+    text = "<think>Hm.</think> <｜User｜> asks <|im_end|>."
+    source = write_jsonl(tmp_path / "examples.jsonl", [{"prompt": text, "completion": text}])
+    (example,), _, _ = loaded(source, tokenizer)
+    assert example["completion"][0]["content"] == "<think>Hm.</think> < ｜User｜> asks < |im_end|>."
+    assert example["prompt"][0]["content"] == "< think>Hm.< /think> < ｜User｜> asks < |im_end|>."
 
 
 def test_rows_of_a_wrong_shape_are_left_out_and_told(tmp_path):
@@ -289,14 +336,14 @@ def test_rows_of_a_wrong_shape_are_left_out_and_told(tmp_path):
     source = write_jsonl(tmp_path / "prompts.jsonl", [*rows(2), *made])
     with source.open("a") as file:
         file.write("{no JSON}\n")
-    examples, left_out = load_examples(list_files(str(source)), tmp_path / "cache")
+    examples, left_out, _ = loaded(source)
     assert left_out == {"wrong_shape": [row["id"] for row in made], "invalid_json": ["prompts.jsonl:7"]}
     assert examples["id"] == ["e0", "e1"] and set(examples.column_names) == {"id", "source_id", "prompt", "completion"}
 
     chats = ["Why?", [*told, {"from": "gpt", "value": "So."}], [said]]
     source = write_jsonl(tmp_path / "chats.jsonl", [{"messages": chat} for chat in chats])
     with pytest.raises(RunError, match=r"none of 3 rows .*\(2 wrong_shape, 1 empty\): .*role and content"):
-        load_examples(list_files(str(source)), tmp_path / "cache")
+        loaded(source)
 
 
 def test_a_file_that_is_cut_off_is_no_smaller_training(tmp_path):
@@ -305,19 +352,19 @@ def test_a_file_that_is_cut_off_is_no_smaller_training(tmp_path):
     source.write_bytes(whole[: len(whole) // 2])
     said = finetune("--input", source, "--output", tmp_path / "run", "--model", STUDENT, "--dry-run", fails=True)
     assert f"{source} is damaged (EOFError" in said and "Traceback" not in said
-    assert len(load_examples(list_files(str(source)), tmp_path / "cache", limit=50).rows) == 50
+    assert len(loaded(source, limit=50).rows) == 50
     source.write_bytes(whole)
-    assert len(load_examples(list_files(str(source)), tmp_path / "cache").rows) == 2000
+    assert len(loaded(source).rows) == 2000
 
 
 def test_a_file_that_cannot_be_reached_is_told_in_one_line(tmp_path, monkeypatch):
     def unreachable(*_):
         raise ConnectionError("the network\n is down")
 
-    files = list_files(str(write_jsonl(tmp_path / "examples.jsonl", rows(3))))
+    source = write_jsonl(tmp_path / "examples.jsonl", rows(3))
     monkeypatch.setattr("blocks.finetune.examples.read_rows", unreachable)
     with pytest.raises(RunError, match="the input cannot be read: the network is down"):
-        load_examples(files, tmp_path / "cache")
+        loaded(source)
 
 
 def test_a_run_that_is_not_finished_is_no_input(tmp_path):
