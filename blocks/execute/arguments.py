@@ -123,6 +123,14 @@ Tasks = Annotated[
     int | None, typer.Option(min=1, help="Parts to divide the input in; WORKERS by default.", rich_help_panel=RUN)
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Worker processes on this machine.", rich_help_panel=RUN)]
+EncoderWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Worker processes on this machine; by default as many as there are GPUs, since each takes one.",
+        rich_help_panel=RUN,
+    ),
+]
 MaxInFlight = Annotated[
     int | None,
     typer.Option(

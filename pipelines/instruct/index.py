@@ -17,6 +17,7 @@ from blocks.execute.launch import launch
 from blocks.execute.options import one_line_errors
 from blocks.execute.show import show_summary
 from blocks.generate.pins import pin_model
+from blocks.generate.placement import visible_gpus
 from blocks.instruct.bank import FURTHER, Bank, EmbedTemplates, bank_folder, build_bank, embedded_schema
 from blocks.instruct.encoder import PACKAGED, Encoder, encoder_source, need_instruct
 from blocks.instruct.index import FLAT_BELOW
@@ -67,7 +68,7 @@ def index(
     ] = None,
     chunk_size: arguments.ChunkSize = 5000,
     tasks: arguments.Tasks = None,
-    workers: arguments.Workers = 1,
+    workers: arguments.EncoderWorkers = None,
     cluster: arguments.ClusterProfile = None,
     after: arguments.After = None,
     config: arguments.Config = None,
@@ -78,6 +79,7 @@ def index(
         if waits_for(after, options, console):
             return
         need_instruct()
+        workers = workers or len(visible_gpus()) or 1
         folder = RunFolder.at(output, state)
         if "://" in folder.output:
             raise RunError("--output of the stage index must be local: the bank is mapped into memory")

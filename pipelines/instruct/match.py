@@ -15,6 +15,7 @@ from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_summary
+from blocks.generate.placement import visible_gpus
 from blocks.instruct.bank import Bank
 from blocks.instruct.choose import parse_preferences, template_weights
 from blocks.instruct.encoder import Encoder, need_instruct
@@ -88,7 +89,7 @@ def match(
     shard_format: arguments.ShardFileFormat = "parquet",
     chunk_size: arguments.ChunkSize = 5000,
     tasks: arguments.Tasks = None,
-    workers: arguments.Workers = 1,
+    workers: arguments.EncoderWorkers = None,
     cluster: arguments.ClusterProfile = None,
     after: arguments.After = None,
     config: arguments.Config = None,
@@ -99,6 +100,7 @@ def match(
         if waits_for(after, options, console):
             return
         need_instruct()
+        workers = workers or (1 if device else len(visible_gpus())) or 1
         folder = RunFolder.at(output, state)
         pins = kept_pins(load_run(folder), options)
         if "input" not in pins:

@@ -413,6 +413,24 @@ def test_killed_in_every_stage(chain, stage, tmp_path, start_mock):
             assert (bank / name).read_bytes() == (chain.folder / "index" / bank.name / name).read_bytes()
 
 
+def test_each_gpu_has_a_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # torch is not asked: where it sees none, it takes the CPU
+    told = {"complexity": 1, "template_source": "s", "frequency": 1}
+    rows = [{"id": f"q{n}", "template": f"who is <fi>{n}</fi>?", "description": f"about {n}", **told} for n in range(2)]
+    source = write_jsonl(tmp_path / "templates.jsonl", rows)
+    documents = write_jsonl(tmp_path / "documents.jsonl", [{"id": "d", "text": SENTENCES[0]}])
+
+    def workers(stage: str, *arguments: object) -> int:
+        folder = tmp_path / f"{stage}{len(list(tmp_path.iterdir()))}"
+        run(stage, "--output", folder, *arguments)
+        return len(list((folder / "state" / "logs").glob("worker-*.log")))
+
+    index = ["--input", source, "--encoder", minilm.get_model_path()]
+    match = ["--input", documents, "--bank", tmp_path / "index2", "--threshold", 0.3]
+    assert workers("index", *index) == 2
+    assert (workers("match", *match), workers("match", *match, "--device", "cpu")) == (2, 1)
+
+
 def test_a_demo_is_of_all_stages(tmp_path):
     def said(*arguments):
         script = [sys.executable, str(SCRIPT), *arguments]
