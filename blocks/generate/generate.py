@@ -168,18 +168,17 @@ class Generate(PipelineStep):
 
     async def _settle(self, document: Document, request: _Request) -> tuple[Outcome, int]:
         """Run the rollout; anything it raises becomes this document's refusal, unless it stops the run."""
+        text = document.text  # which the rollout may change
         try:
-            outcome = list(await self.rollout(document, request))
-        except Rejected as error:
-            return Refusal(error.reason, detail=error.detail), 0
-        except RequestRefused as error:
-            return Refusal(error.reason, detail=error.detail), 0
+            outcome = list(await self.rollout(document, request)) or Refusal("no_output")
+        except (Rejected, RequestRefused) as error:
+            outcome = Refusal(error.reason, detail=error.detail)
         except RequestFailed as error:
-            return Refusal(error.reason, kind="failed", detail=error.detail), 0
+            outcome = Refusal(error.reason, kind="failed", detail=error.detail)
         except RunError:
             raise
         except UnicodeEncodeError as error:  # a lone surrogate, which no request can carry
-            return Refusal("invalid_unicode", detail=str(error)), 0
+            outcome = Refusal("invalid_unicode", detail=str(error))
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -187,10 +186,14 @@ class Generate(PipelineStep):
             # Not loguru's own traceback: that shows the values of variables, and a request's headers hold the key.
             shown = "".join(traceback.format_exception(error))
             logger.warning(f"the rollout of document {document.id} raised; the document failed\n{shown}")
-            return Refusal(f"error_{type(error).__name__}", kind="failed", detail=str(error)[:500]), 0
+            outcome = Refusal(f"error_{type(error).__name__}", kind="failed", detail=str(error)[:500])
         finally:
             request.abandon()
-        return outcome or Refusal("no_output"), sum(map(_size, outcome))
+        if isinstance(outcome, Refusal):
+            if not is_document(document.metadata.get(LINEAGE, "")):  # an answer of an earlier step, which was paid for
+                outcome.raw = text.encode(errors="replace").decode()  # a shard cannot hold lone surrogates
+            return outcome, _size(outcome)
+        return outcome, sum(map(_size, outcome))
 
     def _account(self, document: Document, outcome: Outcome) -> Iterator[Document]:
         """Tell the ledger what became of a document, and pass on what did."""

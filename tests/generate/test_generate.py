@@ -373,7 +373,7 @@ def test_no_seed_is_sent_unless_asked_for() -> None:
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("text", pa.string())])
 
 
-def run_in_folder(tmp_path: Path, step: Generate, count: int = 30, chunk_size: int = 10) -> Path:
+def run_in_folder(tmp_path: Path, *steps: Generate, count: int = 30, chunk_size: int = 10) -> Path:
     """Read, ask, write with a ledger and a journal; a second call resumes."""
     source = write_jsonl(tmp_path / "in.jsonl", documents(count))
     folder = RunFolder.at(str(tmp_path / "run"))
@@ -381,7 +381,7 @@ def run_in_folder(tmp_path: Path, step: Generate, count: int = 30, chunk_size: i
     plan = folder.state / "plan.jsonl"
     save_plan(plan, extend_plan(load_plan(plan), list_files(str(source)), chunk_size, None))
     data: Any = None
-    for part in (ReadUnits(folder, chunk_size), step, WriteShards(folder, SCHEMA)):
+    for part in (ReadUnits(folder, chunk_size), *steps, WriteShards(folder, SCHEMA)):
         data = part.run(data, 0, 1)
     for _ in data:
         pass
@@ -431,9 +431,9 @@ def test_a_refusal_before_the_first_answer_is_not_kept(tmp_path: Path) -> None:
 
     with server_thread(reply) as server:
         with pytest.raises(RunError, match="refused the first 20 requests"):
-            run_in_folder(tmp_path, Say(server.url, max_in_flight=1), 40, chunk_size=40)
+            run_in_folder(tmp_path, Say(server.url, max_in_flight=1), count=40, chunk_size=40)
         strict = False
-        folder = run_in_folder(tmp_path, Say(server.url, max_in_flight=1), 40, chunk_size=40)
+        folder = run_in_folder(tmp_path, Say(server.url, max_in_flight=1), count=40, chunk_size=40)
     assert len(samples(folder)) == 40
 
 
@@ -449,9 +449,9 @@ def test_a_recorded_answer_vouches_for_the_configuration(tmp_path: Path) -> None
 
     with server_thread(reply) as server:
         with pytest.raises(RunError, match="HTTP 401"):
-            run_in_folder(tmp_path, Say(server.url, max_in_flight=1), 40, chunk_size=40)
+            run_in_folder(tmp_path, Say(server.url, max_in_flight=1), count=40, chunk_size=40)
         broken = False
-        folder = run_in_folder(tmp_path, Say(server.url, max_in_flight=1), 40, chunk_size=40)
+        folder = run_in_folder(tmp_path, Say(server.url, max_in_flight=1), count=40, chunk_size=40)
     assert (len(samples(folder)), len(rejected(folder))) == (1, 39)
 
 
@@ -480,6 +480,36 @@ def test_children_may_share_their_metadata(tmp_path: Path, mock: MockServer) -> 
         return [Document(name, f"{document.id}/{name}", metadata=document.metadata) for name in "ab"]
 
     assert len(samples(run_in_folder(tmp_path, Do(mock.url, do)))) == 60
+
+
+def test_an_answer_that_a_later_step_cannot_be_asked_about_is_kept(tmp_path: Path, mock: MockServer) -> None:
+    async def do(document: Document, generate: Ask) -> Any:
+        number = int(document.id.partition("-")[2])
+        if number == 0:
+            raise Rejected("not_worth_asking")
+        if "/" not in document.metadata[LINEAGE]:
+            said = await generate({"messages": [{"role": "user", "content": document.text}]})
+            return [
+                Document(f"{said.text}\ud800" if number == 1 else said.text, document.id, metadata=document.metadata)
+            ]
+        text, document.text = document.text, "shortened"
+        if number == 2:
+            raise Rejected("too_long_to_judge")
+        ask_for = {3: "MOCK-STATUS-400", 4: "MOCK-STATUS-500"}
+        await generate({"messages": [{"role": "user", "content": ask_for.get(number, text)}]})
+        return [document]
+
+    folder = run_in_folder(tmp_path, Do(mock.url, do), Do(mock.url, do, max_failure_rate=1), count=6)
+    refused = {row["id"]: row for row in rejected(folder)}
+    assert {name: row["reason"] for name, row in refused.items()} == {
+        "doc-0": "not_worth_asking",
+        "doc-1": "invalid_unicode",
+        "doc-2": "too_long_to_judge",
+        "doc-3": "bad_request",
+        "doc-4": "http_500",
+    }
+    assert not refused.pop("doc-0")["raw"]  # nothing was answered
+    assert all(row["raw"].startswith("Answer ") for row in refused.values())
 
 
 # Leaks and ends.
