@@ -161,7 +161,9 @@ def choose_judge(
     return judge
 
 
-def judge_in_pipeline(text: str, columns: Collection[str], pinned: str | None = None) -> ChosenJudge:
+def judge_in_pipeline(
+    text: str, columns: Collection[str], pinned: str | None = None, drops: bool = True
+) -> ChosenJudge:
     """The judge of `--judge`, which drops what it scores below `keep`.
 
     Args:
@@ -169,6 +171,7 @@ def judge_in_pipeline(text: str, columns: Collection[str], pinned: str | None = 
             `server` need not be said; `keep` is the rubric's own by default.
         columns: what a sample has.
         pinned: the revision that an earlier launch resolved.
+        drops: False where a later stage decides by the scores, and all that could be scored is kept.
 
     Raises:
         RunError: a key or value that means nothing, a column that samples lack, or as `choose_judge`.
@@ -194,6 +197,10 @@ def judge_in_pipeline(text: str, columns: Collection[str], pinned: str | None = 
     for key in options.get("extra_body", {}):
         if key in OWN_FIELDS:
             raise RunError(f"--judge: 'extra_body' must not hold {key!r}")
+    if "keep" in options and not drops:
+        raise RunError(
+            "--judge: 'keep' drops nothing here, all scores are kept: give a --min-score to the stage `budget`"
+        )
     if "endpoint" in options:
         options.setdefault("server", "endpoint")
     price = options.pop("price", None)
@@ -201,7 +208,7 @@ def judge_in_pipeline(text: str, columns: Collection[str], pinned: str | None = 
         chosen = replace(choose_judge(**options, pinned=pinned), price=price)
     except RunError as error:
         raise RunError(f"--judge: {error}") from error
-    if "keep" not in options:
+    if drops and "keep" not in options:
         chosen = replace(chosen, keep=chosen.rubric.keep)
     if missing := [name for name in chosen.rubric.columns if name not in columns]:
         raise RunError(

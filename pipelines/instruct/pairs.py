@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +82,8 @@ def pairs(
         str | None,
         typer.Option(
             help="Rubric to judge pairs by, 'relevance' as in the paper (starts a second vLLM, with Flow Judge), or "
-            "JSON with rubric and the judge's model, server, endpoint, …; scores are kept, nothing is dropped.",
+            "JSON with rubric and the judge's model, server, endpoint, …; no pair is dropped for its score, only "
+            "one that cannot be judged.",
             rich_help_panel=KEEP,
         ),
     ] = None,
@@ -115,9 +115,10 @@ def pairs(
         check_columns(files, ["text", *COLUMNS])
         chosen = model_of(options, folder.state, pins.get("model_revision"), INSTANTIATOR)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("instantiate", chosen.name)
-        judging = judge_in_pipeline(judge, PAIR_SCHEMA.names, pins.get("judge_revision")) if judge else None
-        if judging:  # whatever it says stays: `budget` decides, and can decide again
-            judging = replace(judging, keep=None).priced(max_spending, folder.state)
+        judging = None
+        if judge:  # whatever score it gives stays: `budget` decides, and can decide again
+            judging = judge_in_pipeline(judge, PAIR_SCHEMA.names, pins.get("judge_revision"), drops=False)
+            judging = judging.priced(max_spending, folder.state)
         models = [chosen, judging.model] if judging else [chosen]
         check_gpu_memory([one.server for one in models if one.server])
 

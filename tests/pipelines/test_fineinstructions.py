@@ -344,6 +344,7 @@ def test_a_threshold_is_proposed(chain, tmp_path):
         ("index", {"--input": "FOLDER/unfinished", "--output": "FOLDER/other"}, "unfinished is not finished"),
         ("index", {"--max-length": 513, "--output": "FOLDER/other"}, "was trained for 512 tokens"),
         ("pairs", {"--input": "FOLDER/templates", "--output": "FOLDER/other"}, "no column 'text'"),
+        ("pairs", {"--judge": '{"rubric": "relevance", "keep": 4}'}, "'keep' drops nothing here"),
         ("pairs", {"--input": "FOLDER/unfinished", "--output": "FOLDER/other"}, "unfinished is not finished"),
         ("templates", {"--moderation": '{"model": "m"}', "--output": "FOLDER/other"}, "--moderation wants"),
     ],
