@@ -135,10 +135,11 @@ def judge(
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [main_column, *columns, *(found.column for found in filters)])
-        kinds = [field.type for field in schema_of(files, only={"format"})]
-        kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
-        if kinds and kinds[0] in (pa.string(), pa.large_string()):
-            columns["format"] = "format"
+        if "columns" not in pins:  # later launches, and jobs that have a GPU already, open none of the files for this
+            kinds = [field.type for field in schema_of(files, only={"format"})]
+            kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+            pins["columns"] = ["format"] if kinds and kinds[0] in (pa.string(), pa.large_string()) else []
+        columns |= {name: name for name in pins["columns"]}
 
         fingerprint: dict[str, Any] = {
             "input": input,

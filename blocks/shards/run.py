@@ -78,8 +78,8 @@ def load_run(folder: RunFolder) -> RunRecord | None:
 def kept_pins(former: RunRecord | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What names were resolved to at the first launch, without those that are other names now.
 
-    A dataset and a model mean what they meant at the first launch; `input`, `tokenizer` and the revisions of models are
-    missing where they have to be looked up.
+    A dataset and a model mean what they meant at the first launch; `input`, `tokenizer`, the revisions of models, and
+    the `columns` that only some inputs have, are missing where they have to be looked up.
 
     Args:
         former: the run as it was begun; None at the first launch.
@@ -94,6 +94,7 @@ def kept_pins(former: RunRecord | None, options: Mapping[str, Any]) -> dict[str,
         "bank": ("bank",),
         "judge_revision": ("judge",),
         "tokenizer": ("tokenizer", "revision"),
+        "columns": ("input", "source_column", "frequency_column"),
     }
     changed = {pin for pin, names in told_by.items() if any(former.config.get(n) != options.get(n) for n in names)}
     return {pin: value for pin, value in former.pins.items() if pin not in changed}

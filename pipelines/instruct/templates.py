@@ -139,8 +139,9 @@ def templates(
         named = [column for column in (source_column, frequency_column) if column]
         check_columns(files, [text_column, *named, *(found.column for found in filters)])
         source, frequency = source_column or "source", frequency_column or "frequency"
-        columns = set().union(*map(columns_of_first_rows, files))
-        has_source, has_frequency = source in columns, frequency in columns
+        if "columns" not in pins:  # later launches, and jobs that have a GPU already, open none of the files for this
+            pins["columns"] = sorted({source, frequency} & set().union(*map(columns_of_first_rows, files)))
+        has_source, has_frequency = source in pins["columns"], frequency in pins["columns"]
         chosen = model_of(options, folder.state, pins.get("model_revision"), TEMPLATIZER)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("templatize", chosen.name)
         evaluation = EvaluationSets(decontaminate) if decontaminate else None

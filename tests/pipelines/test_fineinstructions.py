@@ -414,6 +414,22 @@ def test_killed_in_every_stage(chain, stage, tmp_path, start_mock):
             assert (bank / name).read_bytes() == (chain.folder / "index" / bank.name / name).read_bytes()
 
 
+def test_a_later_launch_opens_no_file_to_see_what_columns_there_are(tmp_path, start_mock):
+    asked = {"text": "who knows what is said about lighthouses on this coast", "id": "a"}
+    write_jsonl(tmp_path / "in" / "a.jsonl", [asked])
+    more = {**asked, "id": "b", "text": "when was the first lighthouse of the coast built", "frequency": 2}
+    second = write_jsonl(tmp_path / "in" / "b.jsonl", [more])
+    at = ["--server", "endpoint", "--endpoint", start_mock("--instructs").url, "--tokenizer", "none"]
+    options = ["--input", tmp_path / "in", "--output", tmp_path / "run", *at]
+    run("templates", *options)
+    second.write_bytes(bytes(second.stat().st_size))  # whoever looks finds no column `frequency` now
+    assert "nothing to do" in run("templates", *options)
+    done = subprocess.run(
+        command("templates", *options, "--frequency-column", "id"), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and "frequency_column: 'frequency' there, 'id' now" in " ".join(done.stdout.split())
+
+
 def test_each_gpu_has_a_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # torch is not asked: where it sees none, it takes the CPU
     told = {"complexity": 1, "template_source": "s", "frequency": 1}

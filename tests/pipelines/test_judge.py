@@ -88,6 +88,17 @@ def test_a_side_table_that_other_pipelines_join(tmp_path, mock):
     assert summary(tmp_path / "good")["documents"]["excluded"] == 3
 
 
+def test_a_later_launch_opens_no_file_to_see_what_columns_there_are(tmp_path, mock):
+    write_jsonl(tmp_path / "in" / "a.jsonl", [{"id": "a", "text": "Text MOCK-SCORE-3"}])
+    second = write_jsonl(tmp_path / "in" / "b.jsonl", [{"id": "b", "text": "Text MOCK-SCORE-2", "format": "faq"}])
+    arguments = ["--input", tmp_path / "in", "--output", tmp_path / "judged", "--rubric", "usefulness"]
+    assert judge(mock, *arguments).returncode == 0
+    assert [row["format"] for row in samples(tmp_path / "judged")] == [None, "faq"]
+    second.write_bytes(bytes(second.stat().st_size))  # whoever looks finds no column `format` now
+    done = judge(mock, *arguments)
+    assert done.returncode == 0 and "nothing to do" in done.stdout, done.stdout
+
+
 def test_a_table_about_something_else_is_refused(tmp_path, mock):
     source = write_parquet(tmp_path / "in" / "a.parquet", texts([3, 1]), row_group_size=2)
     other = write_jsonl(tmp_path / "other.jsonl", texts([3]))
