@@ -46,8 +46,8 @@ class Template:
 
     @cached_property
     def words(self) -> list[str]:
-        """Its own words, without those of the variables."""
-        return bare_words(" ".join(self.literals))
+        """Its own words, without those of the variables, and `a` for `an`: what is filled in decides which it is."""
+        return _comparable(" ".join(self.literals))
 
     def resemblance(self, instruction: str) -> float:
         """How much of the template an instruction has: the share of its own words found in order, 0 to 1.
@@ -56,7 +56,7 @@ class Template:
         """
         if not self.words:
             return 1.0
-        return _in_order(self.words, bare_words(instruction)) / len(self.words)
+        return _in_order(self.words, _comparable(instruction)) / len(self.words)
 
 
 def parse_template(text: str) -> Template:
@@ -118,7 +118,7 @@ def parse_templatized(query: str, answer: str) -> Templatized:
         raise Rejected("templatizer_no_description", text)
     template = parse_template(text.strip())
     # What is left of the query must be the query's: nothing is put into somebody's mouth.
-    rest = iter(bare_words(query))
+    rest = iter(_comparable(query))
     if not all(word in rest for word in template.words):
         raise Rejected("template_lost_text", text)
     return Templatized(template, " ".join(description.split()))
@@ -138,6 +138,10 @@ def read_object(text: str, reason: str) -> dict[str, object]:
     if not isinstance(found, dict):
         raise Rejected(reason, f"a JSON {type(found).__name__}, no object")
     return found
+
+
+def _comparable(text: str) -> list[str]:
+    return ["a" if word == "an" else word for word in bare_words(text)]
 
 
 def _in_order(first: Sequence[str], second: Sequence[str]) -> int:

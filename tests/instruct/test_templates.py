@@ -62,6 +62,13 @@ def test_words_count_wherever_they_stand_in_order():
     assert template.resemblance("Is tea hot or coffee, and how") == pytest.approx(2 / 3)
 
 
+def test_what_is_filled_in_decides_between_a_and_an():
+    template = parse_template("is <fi>food</fi> a <fi>kind of food</fi>?")
+    assert template.resemblance("Is tomato an ingredient?") == template.resemblance("Is tomato a fruit?") == 1
+    for query, text in (("is an apple a fruit?", "is a <fi>food</fi> an <fi>kind</fi>?"), ("a pen?", "an <fi>x</fi>?")):
+        assert parse_templatized(query, answer(template=text)).template.text == text
+
+
 def test_languages_that_write_no_spaces():
     wanted = answer(template="<fi>疾病</fi>的早期症状有哪些？")
     template = parse_templatized("糖尿病的早期症状有哪些？", wanted).template
