@@ -22,7 +22,7 @@ from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
 from blocks.execute.options import json_object, one_line_errors
 from blocks.execute.show import show_summary
-from blocks.filters.verify import CHECKS, NEED_SOURCE, Verify, describe, rules_by_hand
+from blocks.filters.verify import CHECKS, Verify, blind, describe, rules_by_hand
 from blocks.judge.choose import JUDGED_SCHEMA
 from blocks.publish.beside import hub_output, publishing
 from blocks.rephrase.schema import REPHRASED_SCHEMA
@@ -102,9 +102,9 @@ def verify(
         names = [name.strip() for name in checks.split(",") if name.strip()]
         rules = rules_by_hand(names, json_object(thresholds, "--thresholds"), verdict) if names or not table else []
         shape = schema_of(files)
-        if not source_column and SOURCE not in shape.names and (blind := [n for n in names if n in NEED_SOURCE]):
+        if not source_column and SOURCE not in shape.names and (lost := blind(rules)):
             raise RunError(
-                f"{', '.join(blind)} hold a text against the one it was made from: give its column as --source-column"
+                f"{', '.join(lost)} hold a text against the one it was made from: give its column as --source-column"
             )
 
         # What is verified becomes `text`, what it was made from `source_text`, and all other columns stay.

@@ -87,8 +87,8 @@ ALWAYS = ("length", "repetition", "markup", "language", "copying", "numbers", "n
 """Checks that every format gets."""
 
 
-NEED_SOURCE = ("copying", "numbers", "names")
-"""Checks that measure nothing without the text that a sample was made from."""
+NEED_SOURCE = ("language", "copying", "numbers", "names", "max_ratio", "usual_ratio")
+"""Checks, and thresholds of `length`, that measure nothing without the text that a sample was made from."""
 
 
 class Rule(NamedTuple):
@@ -163,6 +163,12 @@ def rules_by_hand(
         measures = [name for name in VERDICTS if name == rule.check or name.startswith(f"{rule.check}_")]
         rule.verdicts.update(dict.fromkeys(measures, verdict))
     return rules
+
+
+def blind(rules: Iterable[Rule]) -> list[str]:
+    """What these rules cannot measure where the text that a sample was made from is not known."""
+    asked = [name for rule in rules for name in (rule.check, *(k for k, v in rule.thresholds.items() if v is not None))]
+    return [name for name in asked if name in NEED_SOURCE]
 
 
 def _settings(name: str, setting: Any) -> tuple[dict[str, Any], dict[str, Verdict]]:

@@ -106,7 +106,11 @@ def test_json_lines_of_several_shapes(tmp_path):
             ["--checks", "length", "--thresholds", '{"length": {"min_words": "ten"}}'],
             "'min_words' of the check 'length' must be a number",
         ),
-        (["--checks", "table,copying"], "copying hold a text against the one it was made from"),
+        (["--checks", "table,copying,language"], "copying, language hold a text against the one it was made from"),
+        (
+            ["--checks", "length", "--thresholds", '{"length": {"max_ratio": 2, "usual_ratio": [0.5, 1]}}'],
+            "max_ratio, usual_ratio hold a text against",
+        ),
     ],
 )
 def test_mistakes_are_one_clear_line(tmp_path, arguments, said):
