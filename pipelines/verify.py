@@ -56,8 +56,9 @@ def verify(
         str | None, typer.Option(help='JSON by check, such as \'{"numbers": {"min_grounded": 0.8}}\'.')
     ] = None,
     verdict: Annotated[
-        Literal["reject", "flag"], typer.Option(help="What becomes of rows that do not pass; `flag` keeps them.")
-    ] = "reject",
+        Literal["reject", "flag"] | None,
+        typer.Option(help="What becomes of rows that do not pass: `reject` by default; `flag` keeps them."),
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(
@@ -100,7 +101,14 @@ def verify(
         filtered = [found.column for found in filters if not table or found.column not in SCORES]
         check_columns(files, [text_column, *filtered, *([source_column] if source_column else [])])
         names = [name.strip() for name in checks.split(",") if name.strip()]
-        rules = rules_by_hand(names, json_object(thresholds, "--thresholds"), verdict) if names or not table else []
+        if not names and table:
+            if useless := [name for name, told in (("--thresholds", thresholds), ("--verdict", verdict)) if told]:
+                raise RunError(
+                    f"{' and '.join(useless)} change nothing without --checks: name the checks that are meant"
+                )
+            rules = []
+        else:
+            rules = rules_by_hand(names, json_object(thresholds, "--thresholds"), verdict or "reject")
         shape = schema_of(files)
         if not source_column and SOURCE not in shape.names and (lost := blind(rules)):
             raise RunError(

@@ -158,6 +158,9 @@ def rules_by_hand(
         raise ValueError(f"name at least one check of {', '.join(CHECKS)}")
     if unused := [name for name in thresholds if name not in wanted]:
         raise ValueError(f"there are thresholds for {', '.join(unused)}, but not among the checks")
+    for name, told in thresholds.items():
+        if not isinstance(told, Mapping):
+            raise ValueError(f"the thresholds of the check {name!r} must be a JSON object by name, not {told!r}")
     rules = parse_rules({name: dict(thresholds.get(name, {})) for name in wanted}, always=())
     for rule in rules:
         measures = [name for name in VERDICTS if name == rule.check or name.startswith(f"{rule.check}_")]

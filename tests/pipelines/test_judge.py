@@ -108,6 +108,9 @@ def test_a_table_about_something_else_is_refused(tmp_path, mock):
         done = verify("--input", other, "--output", tmp_path / "out", "--checks", "length", "--scores", folder)
         assert done.returncode == 1 and message in done.stdout, done.stdout
         assert done.stdout.count("\n") == 1
+    judged = ["--input", source, "--output", tmp_path / "out", "--scores", tmp_path / "judged"]
+    done = verify(*judged, "--thresholds", '{"length": {"min_words": 9}}', "--verdict", "flag")
+    assert done.returncode == 1 and "--thresholds and --verdict change nothing without --checks" in done.stdout
 
 
 def test_a_join_keeps_what_the_rows_know(tmp_path, mock):

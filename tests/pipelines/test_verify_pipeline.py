@@ -106,6 +106,10 @@ def test_json_lines_of_several_shapes(tmp_path):
             ["--checks", "length", "--thresholds", '{"length": {"min_words": "ten"}}'],
             "'min_words' of the check 'length' must be a number",
         ),
+        (
+            ["--checks", "numbers", "--thresholds", '{"numbers": 0.8}', "--source-column", "text"],
+            "the thresholds of the check 'numbers' must be a JSON object by name, not 0.8",
+        ),
         (["--checks", "table,copying,language"], "copying, language hold a text against the one it was made from"),
         (
             ["--checks", "length", "--thresholds", '{"length": {"max_ratio": 2, "usual_ratio": [0.5, 1]}}'],
