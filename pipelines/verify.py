@@ -26,7 +26,7 @@ from blocks.filters.verify import CHECKS, Verify, blind, describe, rules_by_hand
 from blocks.judge.choose import JUDGED_SCHEMA
 from blocks.publish.beside import hub_output, publishing
 from blocks.rephrase.schema import REPHRASED_SCHEMA
-from blocks.shards.chunk import SOURCE
+from blocks.shards.chunk import OWN, SOURCE
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
@@ -110,17 +110,30 @@ def verify(
         else:
             rules = rules_by_hand(names, json_object(thresholds, "--thresholds"), verdict or "reject")
         shape = schema_of(files)
-        if not source_column and SOURCE not in shape.names and (lost := blind(rules)):
+        has_source = source_column or (SOURCE in shape.names and text_column != SOURCE)
+        if not has_source and (lost := blind(rules)):
             raise RunError(
                 f"{', '.join(lost)} hold a text against the one it was made from: give its column as --source-column"
             )
 
-        # What is verified becomes `text`, what it was made from `source_text`, and all other columns stay.
+        # All columns stay under their names, but the source becomes `source_text`, and measures are new. What is
+        # verified, and the id, are there as `text` and `id`, too, unless the input has columns of these names.
+        if source_column not in (None, SOURCE) and SOURCE in shape.names:
+            raise RunError(
+                f"--source-column {source_column} is written as {SOURCE}, and the input has a {SOURCE} of its own: "
+                f"rename that one"
+            )
         measured = ("checks",) if rules else ()
-        own = {"id", "text", id_column, text_column, source_column, *measured, *(SCORES if table else ())}
-        kept = [field for field in shape if field.name not in own]
+        anew = {"id", "text", source_column, *measured, *(SCORES if table else ())}
+        kept = [field for field in shape if field.name not in anew]
         columns = {field.name: field.name for field in kept}
-        own_fields = [pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)]
+        own_fields = []
+        for name, read_from in (("id", id_column), ("text", text_column)):
+            if name in shape.names and name not in (read_from, source_column):
+                columns[name] = OWN[name]
+                own_fields.append(shape.field(name))
+            else:
+                own_fields.append(pa.field(name, pa.string(), nullable=False))
         if source_column:
             columns[source_column] = SOURCE
             own_fields.append(pa.field(SOURCE, pa.string()))

@@ -16,7 +16,7 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from blocks.shards.chunk import LINEAGE, RETRIED, Failure, OpenChunk, Refusal, open_chunks, stream_of
+from blocks.shards.chunk import LINEAGE, OWN, RETRIED, Failure, OpenChunk, Refusal, open_chunks, stream_of
 from blocks.shards.commit import committed_chunks, mark_finished, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.leases import Leases, claimed_units
@@ -207,7 +207,8 @@ class ReadUnits(PipelineStep):
             reason = "no_text" if text is None else "empty_text" if isinstance(text, str) else "text_is_no_string"
             chunk.refuse_row(place, Refusal(reason, id=document_id, raw="" if text is None else str(text)))
             return None
-        metadata = {key: row[name] for name, key in self.columns.items() if name in row}
+        own = OWN.values()  # null where a row has none, or else the writer would put something else there
+        metadata = {key: row.get(name) for name, key in self.columns.items() if name in row or key in own}
         if self.source_dataset is not None:
             metadata["source_dataset"] = self.source_dataset
         metadata[LINEAGE] = lineage = chunk.hand_out(place, document_id)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from blocks.filters.checks.text import words
 from tests.conftest import ROOT, endpoint, finephrase, rejected, samples, summary, write_jsonl, write_parquet
 
 GOOD = (
@@ -70,7 +71,7 @@ def test_texts_that_are_there_already(tmp_path):
     assert done.returncode == 0, done.stdout
     kept = samples(tmp_path / "out")
     assert [row["id"] for row in kept] == ["good"]
-    assert kept[0]["text"] == GOOD and kept[0]["source_text"] == SOURCE
+    assert kept[0]["text"] == kept[0]["made"] == GOOD and kept[0]["source_text"] == SOURCE
     assert (kept[0]["score"], kept[0]["tags"]) == (1.5, ["a", "b"])
     assert {entry["check"] for entry in kept[0]["checks"]} == {"table", "table_answer", "numbers"}
     reasons = {row["id"]: row["reason"] for row in rejected(tmp_path / "out")}
@@ -82,6 +83,27 @@ def test_texts_that_are_there_already(tmp_path):
     assert flagged.returncode == 0, flagged.stdout
     assert summary(tmp_path / "flagged")["written"] == {"": 3}
     assert "flagged by check: table_answer" in flagged.stdout
+
+
+def test_all_columns_stay_whatever_is_measured(tmp_path):
+    row = {"id": 7, "url": "a/b", "text": f"How high is it? {GOOD}", "completion": GOOD, "source_text": SOURCE}
+    less = {"url": "c", "completion": GOOD, "source_text": SOURCE}
+    source = write_jsonl(tmp_path / "in.jsonl", [row, less])
+    columns = ["--text-column", "completion", "--id-column", "url", "--checks", "length,copying"]
+    done = verify("--input", source, "--output", tmp_path / "out", *columns)
+    assert done.returncode == 0, done.stdout
+    found = samples(tmp_path / "out")
+    measured, _ = ({entry["check"]: entry["value"] for entry in one.pop("checks")} for one in found)
+    assert found == [row, {**less, "id": None, "text": None}]
+    assert measured["length"] == len(words(GOOD))
+
+    more = ["--verdict", "reject", "--thresholds", '{"length": {"min_words": 900}}']
+    done = verify("--input", source, "--output", tmp_path / "refused", *columns, *more)
+    assert done.returncode == 0, done.stdout
+    assert [(row["id"], row["raw"]) for row in rejected(tmp_path / "refused")] == [("a/b", GOOD), ("c", GOOD)]
+
+    done = verify("--input", source, "--output", tmp_path / "two", *columns, "--source-column", "text")
+    assert done.returncode == 1 and "the input has a source_text of its own: rename that one" in done.stdout
 
 
 def test_json_lines_of_several_shapes(tmp_path):
