@@ -96,7 +96,7 @@ def verify(
             pins["input"] = pin(input)
         files = list_files(pins["input"])
         table = SideTable(RunFolder.named(scores), SCORES) if scores else None
-        scored_by = table.check(files) if table else None
+        scored_by = table.check(files, id_column) if table else None
         filters = [parse_where(text) for text in where or []]
         filtered = [found.column for found in filters if not table or found.column not in SCORES]
         check_columns(files, [text_column, *filtered, *([source_column] if source_column else [])])

@@ -152,11 +152,11 @@ class ReadUnits(PipelineStep):
     def _join(
         self, rows: Iterator[dict[str, Any] | BadRow], table: SideTable, file: InputFile, start: int
     ) -> Iterator[dict[str, Any] | BadRow]:
-        further, nothing = table.rows_of(file), dict.fromkeys(table.columns)
+        further, nothing, called = table.rows_of(file), dict.fromkeys(table.columns), table.name_of(file)
         for number, row in enumerate(rows, start):
             if isinstance(row, dict):
                 # By the ids that a reader like this one gave them; the first one if they repeat an id of their chunk.
-                name = self._id(row, f"{file.name}:{number}")
+                name = self._id(row, f"{called}:{number}")
                 row |= further.get(f"{name}#{number}") or further.get(name, nothing)
             yield row
 

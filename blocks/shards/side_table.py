@@ -15,7 +15,7 @@ from fsspec.core import url_to_fs
 from blocks.shards.commit import commit_path, committed_chunks, load_commit, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import Unit, load_plan
-from blocks.shards.run import load_run
+from blocks.shards.run import RunRecord, load_run
 from blocks.shards.source import InputFile
 from blocks.shards.tables import read_table
 
@@ -33,17 +33,25 @@ class SideTable:
         self._wanted = self.columns
         self._latest: tuple[str, dict[str, Mapping[str, Any]]] = ("", {})  # many units share a file
 
-    def check(self, files: Sequence[InputFile]) -> str:
+    def check(self, files: Sequence[InputFile], id_column: str | None = None) -> str:
         """Make sure that the table is about these files, and about all of their rows.
+
+        Args:
+            files: the files.
+            id_column: where ids come from now, if it may be another column than the run's.
 
         Returns:
             The run's id: another run at the same path is another table, and so is one in which what had failed was
             tried again since.
 
         Raises:
-            RunError: there is no such run, it is not finished, or it has not read one of the files to its end.
+            RunError: there is no such run, it is not finished, it took ids from another column, or it has not read one
+                of the files to its end.
         """
-        planned, known = self._finished()
+        planned, record = self._finished()
+        theirs = record.fingerprint.get("id_column")
+        if None not in (id_column, theirs) and id_column != theirs:
+            raise RunError(f"the run {self.folder.output} has other ids: give --id-column {theirs}, as it had")
         for file in files:
             last = planned.get(file.url)
             if last is None or last.file.size != file.size:
@@ -54,7 +62,7 @@ class SideTable:
                     f"{file.url}: the run {self.folder.output} has read {last.stop:,} of its rows; start it again with "
                     f"a larger --limit, or none"
                 )
-        return known
+        return _identity(record)
 
     def check_read(self) -> tuple[list[InputFile], str]:
         """Make sure that the files that the table is about are what they were; it may have read only parts of them.
@@ -67,7 +75,7 @@ class SideTable:
         Raises:
             RunError: there is no such run, it is not finished, or one of the files has changed or is gone.
         """
-        planned, known = self._finished()
+        planned, record = self._finished()
         files = [unit.file for unit in planned.values()]
         for file in files:
             fs, path = url_to_fs(file.url)
@@ -75,10 +83,10 @@ class SideTable:
                 raise RunError(f"{file.url} is not there any more: put it back, since {self.folder.output} is about it")
             if fs.size(path) != file.size:
                 raise RunError(f"{file.url}: the run {self.folder.output} read another one: put that back")
-        return files, known
+        return files, _identity(record)
 
-    def _finished(self) -> tuple[dict[str, Unit], str]:
-        """The last unit of each file that the run has read, and the run's id as `check` returns it.
+    def _finished(self) -> tuple[dict[str, Unit], RunRecord]:
+        """The last unit of each file that the run has read, and the run as it was begun.
 
         Raises:
             RunError: there is no such run, or it is not finished.
@@ -89,8 +97,7 @@ class SideTable:
             raise RunError(f"{self.folder.output} is no run folder: there is no run.yaml, or no plan in its state")
         if any(any(pending_units(one, units)) for one in self._passes):
             raise RunError(f"the run {self.folder.output} is not finished: start it again first")
-        known = record.id + (f" and {len(record.retries)} retries" if record.retries else "")
-        return {unit.file.url: unit for unit in units}, known
+        return {unit.file.url: unit for unit in units}, record
 
     def rows_of(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
         """The table's columns for the rows of a file, by id.
@@ -101,6 +108,14 @@ class SideTable:
         if self._latest[0] != file.url:
             self._latest = (file.url, self._load(file))
         return self._latest[1]
+
+    def name_of(self, file: InputFile) -> str:
+        """What the run calls a file in the ids of rows that have none: its input may begin at another folder."""
+        return self._names.get(file.url, file.name)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return {unit.file.url: unit.file.name for unit in load_plan(self.folder.state / "plan.jsonl")}
 
     @cached_property
     def _passes(self) -> list[RunFolder]:
@@ -162,3 +177,7 @@ class GroupedTable(SideTable):
         for row in self._rows(file):
             groups.setdefault(row[self._key], {self._name: []})[self._name].append(row)
         return dict(groups)
+
+
+def _identity(record: RunRecord) -> str:
+    return record.id + (f" and {len(record.retries)} retries" if record.retries else "")

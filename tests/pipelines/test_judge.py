@@ -147,6 +147,22 @@ def test_scores_find_rows_whose_ids_repeat_or_are_missing(tmp_path, mock):
     assert done.returncode == 1 and "two rows of" in done.stdout and "have the id 'a'" in done.stdout, done.stdout
 
 
+def test_scores_find_rows_without_ids_when_the_input_is_named_otherwise(tmp_path, mock):
+    for language in ("de", "en"):
+        rows = [{"text": f"Text {i} in {language} MOCK-SCORE-{i}", "n": f"{language}{i}"} for i in (1, 3)]
+        write_jsonl(tmp_path / "data" / language / "part.jsonl", rows)
+    judging = ["--rubric", "usefulness", "--input", tmp_path / "data" / "*" / "*.jsonl"]
+    assert judge(mock, *judging, "--output", tmp_path / "judged").returncode == 0
+    joining = ["--input", tmp_path / "data" / "en" / "*.jsonl", "--output", tmp_path / "out"]
+    done = verify(*joining, "--scores", tmp_path / "judged", "--where", "judge_score >= 2")
+    assert done.returncode == 0, done.stdout
+    assert [(row["n"], row["judge_score"]) for row in samples(tmp_path / "out")] == [("en3", 3.0)]
+
+    assert judge(mock, *judging, "--output", tmp_path / "named", "--id-column", "n").returncode == 0
+    done = verify(*joining, "--scores", tmp_path / "named")
+    assert done.returncode == 1 and "has other ids: give --id-column n, as it had" in done.stdout, done.stdout
+
+
 def test_a_table_that_is_another_one_or_has_read_less_is_refused(tmp_path, mock):
     source = write_jsonl(tmp_path / "in.jsonl", texts([3, 1, 2, 3]))
     judging = ["--input", source, "--output", tmp_path / "judged", "--rubric"]
