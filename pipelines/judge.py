@@ -21,7 +21,7 @@ from blocks.execute.after import waits_for
 from blocks.execute.asking import pace
 from blocks.execute.cluster import load_cluster
 from blocks.execute.launch import launch
-from blocks.execute.options import json_object, one_line_errors
+from blocks.execute.options import json_object, number_or_none, one_line_errors
 from blocks.execute.show import LOOKED, first_request, show_plan, show_summary
 from blocks.generate.endpoint import Endpoint
 from blocks.judge.choose import FLOW_JUDGE, JUDGED_SCHEMA, choose_judge
@@ -38,6 +38,15 @@ from blocks.shards.write import WriteShards
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
+
+# A text, since an option without a value is left out when jobs are submitted, and would be the default there.
+JudgeSampling = Annotated[
+    str,
+    typer.Option(
+        help="A number, or none: it is not sent then, as models that reason may want it.",
+        rich_help_panel=arguments.ASK,
+    ),
+]
 
 
 @app.command(no_args_is_help=True)
@@ -80,8 +89,8 @@ def judge(
     max_tokens: Annotated[
         int, typer.Option(min=1, help="Longest answer in tokens.", rich_help_panel=arguments.ASK)
     ] = MAX_TOKENS,
-    temperature: arguments.SamplingNumber = SAMPLING["temperature"],
-    top_p: arguments.SamplingNumber = SAMPLING["top_p"],
+    temperature: JudgeSampling = str(SAMPLING["temperature"]),
+    top_p: JudgeSampling = str(SAMPLING["top_p"]),
     seed: arguments.Seed = None,
     shard_format: arguments.ShardFileFormat = "parquet",
     chunk_size: arguments.ChunkSize = 5000,
@@ -119,7 +128,10 @@ def judge(
             tokenizer,
             context,
             max_tokens=max_tokens,
-            sampling={"temperature": temperature, "top_p": top_p},
+            sampling={
+                "temperature": number_or_none(temperature, "--temperature"),
+                "top_p": number_or_none(top_p, "--top-p"),
+            },
             extra_body=json_object(extra_body, "--extra-body", arguments.OWN_FIELDS),
             server_options=json_object(server_options, "--server-options"),
             pinned=pins.get("model_revision"),

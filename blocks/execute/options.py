@@ -72,6 +72,18 @@ def json_object(text: str | None, option: str, reserved: Mapping[str, str] | Non
     return value
 
 
+def number_or_none(text: str, option: str) -> float | None:
+    """The value of an option that takes a number, or `none`.
+
+    Raises:
+        RunError: it is neither.
+    """
+    try:
+        return None if text == "none" else float(text)
+    except ValueError:
+        raise RunError(f"{option} must be a number or none, not {text!r}") from None
+
+
 @contextmanager
 def one_line_errors(console: Console) -> Iterator[None]:
     """Turn what a user can mend into one line (a server's log tail below it) and exit code 1."""

@@ -88,6 +88,17 @@ def test_a_side_table_that_other_pipelines_join(tmp_path, mock):
     assert summary(tmp_path / "good")["documents"]["excluded"] == 3
 
 
+def test_sampling_is_left_to_a_model_that_refuses_it(tmp_path, mock):
+    source = write_jsonl(tmp_path / "in.jsonl", texts([3]))
+    config = tmp_path / "judge.yaml"
+    config.write_text("temperature: none\ntop-p: 0.5\n")  # as a submission writes it for its jobs
+    common = ["--input", source, "--rubric", "usefulness"]
+    assert judge(mock, *common, "--output", tmp_path / "a", "--top-p", "none").returncode == 0
+    assert judge(mock, *common, "--output", tmp_path / "b", "--config", config).returncode == 0
+    sent = [request["fields"] for request in mock.requests()]
+    assert [(one.get("temperature"), one.get("top_p")) for one in sent] == [(0.1, None), (None, 0.5)]
+
+
 def test_a_later_launch_opens_no_file_to_see_what_columns_there_are(tmp_path, mock):
     write_jsonl(tmp_path / "in" / "a.jsonl", [{"id": "a", "text": "Text MOCK-SCORE-3"}])
     second = write_jsonl(tmp_path / "in" / "b.jsonl", [{"id": "b", "text": "Text MOCK-SCORE-2", "format": "faq"}])
@@ -220,6 +231,7 @@ def test_a_rubric_that_holds_another_column_against_the_text(tmp_path, mock):
         (["--rubric", "format", "--text-column", "body"], "no column 'body'"),
         (["--rubric", "format", "--context", "1500"], "no room for a sample in the judge's context: 1500"),
         (["--rubric", "format", "--extra-body", '{"n": 2}'], "--extra-body must not hold 'n'"),
+        (["--rubric", "format", "--temperature", "hot"], "--temperature must be a number or none, not 'hot'"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_asked(tmp_path, mock, arguments, message):
