@@ -172,7 +172,7 @@ def choose_pairs(first: Gathered, second: Gathered, most: int, seed: int = 0) ->
     for document in sorted(sides[0].keys() & sides[1].keys(), key=lot):
         for name in sorted(shared) or [""]:
             of_format = [[shown for shown in side[document] if name in ("", shown.format)] for side in sides]
-            for one, other in zip(*of_format, strict=False):
+            for one, other in _beside(*of_format):
                 pair = Pair(one, other, _OUTCOMES[one.kind == "written", other.kind == "written"])
                 kinds[one.format, pair.outcome].append(pair)
     pairs = [pair for found in kinds.values() for pair in found[:EACH]]
@@ -182,6 +182,13 @@ def choose_pairs(first: Gathered, second: Gathered, most: int, seed: int = 0) ->
     add_sources(first, [pair.first for pair in pairs])
     add_sources(second, [pair.second for pair in pairs if pair.first.source is None])
     return pairs
+
+
+def _beside(first: Sequence[Shown], second: Sequence[Shown]) -> list[tuple[Shown, Shown]]:
+    """The same samples of a document by their ids; where the runs have no id in common, one after the other."""
+    theirs = {shown.id: shown for shown in second}
+    same = [(shown, theirs[shown.id]) for shown in first if shown.id in theirs]
+    return same or list(zip(first, second, strict=False))
 
 
 def _of_documents(run: Gathered, places: Sequence[str], chosen: Container[str]) -> dict[str, list[Shown]]:

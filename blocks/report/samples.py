@@ -13,6 +13,7 @@ import xxhash
 import yaml
 
 from blocks.execute.look import add_documents, rows_of
+from blocks.instruct.instantiate import PAIRS
 from blocks.report.gather import Gathered
 from blocks.shards.chunk import SOURCE
 from blocks.shards.commit import Commit
@@ -77,7 +78,9 @@ class Shown:
     @property
     def document(self) -> str:
         """The id of its document."""
-        return str(self.row.get("source_id") or self.id.removesuffix(f"/{self.format}"))
+        # The id of a pair ends in that of its template.
+        made_of = self.id.rpartition("/")[0] if self.format == PAIRS else self.id.removesuffix(f"/{self.format}")
+        return str(self.row.get("source_id") or made_of)
 
     @property
     def reason(self) -> str:

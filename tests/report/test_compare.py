@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from tests.conftest import endpoint, finephrase, mock_servers, samples, summary
+from blocks.report.compare import choose_pairs
+from blocks.report.gather import Gathered
+from blocks.shards.folder import RunFolder
+from tests.conftest import ROOT, endpoint, finephrase, mock_servers, rejected, samples, summary, write_jsonl
 from tests.report.conftest import barriers, number, report
 from tests.report.test_report import corpus
 
@@ -100,3 +105,33 @@ def test_an_automatic_checker_finds_no_barrier(runs, opened, tmp_path, width, sc
     assert page.title() != "acted" and page.locator("iframe, img, svg[onload]").count() == 0
     assert barriers(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_pairs_are_laid_beside_those_of_the_same_template(tmp_path, start_mock):
+    """Whether a pair is kept depends on its template, of which the second run has another wording of every other."""
+    found = {"template_source": "s", "complexity": 1, "chunk_k": 0, "similarity": 0.5}
+    folders = tmp_path / "first", tmp_path / "second"
+    at = ["--server", "endpoint", "--endpoint", start_mock("--instructs").url, "--tokenizer", "none"]
+    for folder, more in zip(folders, ("", " exactly"), strict=True):
+        asked = [f"what is said about <fi>thing</fi> {n}" + more * (n % 2) for n in range(12)]
+        templates = [{"template_id": f"t{n}", "template": text, **found} for n, text in enumerate(asked)]
+        text = "The bridge over the river was built by two sisters in 1820. It has twelve arches, and three are dry."
+        rows = [{"id": f"d/{n}", "text": f"{text} {n}", "templates": templates} for n in range(8)]
+        source = write_jsonl(tmp_path / f"{folder.name}.jsonl", [{**row, "source_dataset": "x"} for row in rows])
+        program = [sys.executable, ROOT / "pipelines" / "fineinstructions.py", "pairs", "--input", source]
+        done = subprocess.run([*map(str, [*program, "--output", folder, *at])], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    runs = [Gathered(RunFolder.at(str(folder))) for folder in folders]
+    for run in runs:
+        run.look()
+    kept = [{row["id"] for row in samples(folder)} for folder in folders]
+    assert all(rejected(folder) for folder in folders) and kept[0] != kept[1]
+    pairs = choose_pairs(*runs, 100)
+    assert {pair.outcome for pair in pairs} == {
+        *("kept by both", "kept by the first alone", "kept by the second alone", "kept by neither"),
+    }
+    for pair in pairs:
+        assert pair.first.id == pair.second.id
+        assert (pair.first.kind == "written", pair.second.kind == "written") == tuple(
+            pair.first.id in ids for ids in kept
+        )
