@@ -66,6 +66,7 @@ def template_use(folder: RunFolder) -> dict[str, Any]:
     templates, pairs = counts["template_id"], counts["template_id"].total()
     most = dict(templates.most_common(MOST_USED))
     texts = _texts(folder, most)
+    judged = sorted((score, count) for score, count in counts["judge_score"].items() if score is not None)
     return {
         "pairs": pairs,
         "documents": documents,
@@ -81,7 +82,7 @@ def template_use(folder: RunFolder) -> dict[str, Any]:
         },
         "pearson": _pearson(sums[1:]),
         **{name: _quantiles(histogram) for name, histogram in steps.items()},
-        "scores": {f"{score:g}": count for score, count in sorted(counts["judge_score"].items(), key=str) if score},
+        "scores": {f"{score:g}": count for score, count in judged},
     }
 
 

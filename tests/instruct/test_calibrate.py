@@ -115,7 +115,9 @@ def pair(number, chunk, position, **fields):
 
 @pytest.mark.parametrize("file_format", ["parquet", "jsonl"])
 def test_use_of_templates(tmp_path, file_format):
-    rows = [pair(n, n % 6, n % 6 / 6, template_source="a" if n % 3 else "b") for n in range(60)]
+    rows = [
+        pair(n, n % 6, n % 6 / 6, template_source="a" if n % 3 else "b", judge_score=4.0 * (n > 0)) for n in range(60)
+    ]
     rows += [pair(60, 3, None, template_source=None, complexity=17, judge_score=None)]
     told = template_use(committed(tmp_path, rows, file_format=file_format))
     assert (told["pairs"], told["documents"], told["templates"]) == (61, 21, 4)
@@ -124,7 +126,7 @@ def test_use_of_templates(tmp_path, file_format):
     assert told["complexities"] == {2: 60 / 61, 10: 1 / 61}
     assert told["pearson"] == pytest.approx(1)  # of what was found by a part, and copied from somewhere
     assert told["chunks"][3] == {"pairs": 11, "position": 0.5}
-    assert told["scores"] == {"4": 60}
+    assert told["scores"] == {"0": 1, "4": 59}
 
 
 def test_a_run_without_pairs(tmp_path):
