@@ -7,7 +7,9 @@ import unicodedata
 
 from markupsafe import Markup, escape
 
-COPIED_WORDS = 8
+from blocks.filters.checks.grounding import RUN_WORDS
+
+COPIED_WORDS = RUN_WORDS
 """Words in a row from which on a stretch counts as copied, as in the check `copying`."""
 
 SHOWN = 6000

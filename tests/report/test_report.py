@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from blocks.execute.report import Report
+from blocks.filters.checks.grounding import RUN_WORDS, copying
 from blocks.report.gather import Gathered, check_bars
 from blocks.report.highlight import highlight, visible
 from blocks.report.timeline import Lane, gpu_hours, jobs_of
@@ -276,11 +277,14 @@ def test_no_run_is_one_line(tmp_path):
 
 def test_copied_stretches_and_numbers_are_marked():
     source = "The bridge over the Orna was built by two sisters in 1820 and has 12 arches, 3 of them dry."
-    said = "The bridge over the Orna was built by two sisters in 1820. It has 13 arches and 12 lamps."
+    said = "The bridge over the Orna was built by two sisters in 1820 and has 13 arches and 12 lamps."
     shown = str(highlight(said, source, True))
     assert (
-        '<mark>The bridge over the Orna was built by two sisters in <span class="number">1820</span>.</mark>' in shown
+        '<mark>The bridge over the Orna was built by two sisters in <span class="number">1820</span> and has</mark>'
+        in shown
     )
+    few = " ".join(said.split()[: RUN_WORDS - 1])
+    assert "<mark>" not in str(highlight(few, source, True)) and copying(few, source)[0].value is None
     listed = str(highlight("1. One of 12.\n**2.** Step 3: 7 more.\nStep 4: none.", source, True))
     assert [listed.count(f">{number}</span>") for number in (1, 2, 3, 4, 7, 12)] == [0, 0, 1, 0, 1, 1]
     assert '<span class="new number">13</span>' in shown and '<span class="number">12</span>' in shown
