@@ -91,8 +91,8 @@ class Conditions:
 
     @property
     def servers(self) -> int:
-        """Model servers at a time."""
-        return self.jobs * self.gpus // self.gpus_per_server
+        """Model servers at a time; none goes over the GPUs of two jobs."""
+        return self.jobs * (self.gpus // self.gpus_per_server)
 
     @property
     def speeds(self) -> list[float]:
@@ -141,7 +141,7 @@ def estimate(work: Work, under: Conditions, chunk_size: int | None = None) -> Es
         RunError: there are too few GPUs for one server, or no time between two starts.
     """
     if under.servers < 1:
-        raise RunError(f"{under.jobs} job(s) of {under.gpus} GPU(s) hold no server of {under.gpus_per_server} GPU(s)")
+        raise RunError(f"a job of {under.gpus} GPU(s) holds no server of {under.gpus_per_server} GPU(s)")
     ideal = work.server_seconds / under.servers
     # Between two starts of a job lies its limit, or a preemption.
     per_second = (1 / under.limit if under.limit else 0.0) + under.preemptions / 86_400

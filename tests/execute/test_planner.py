@@ -54,6 +54,10 @@ def test_restarts_cost_their_starts():
     assert preempted.wall == pytest.approx(short.wall)
 
 
+def test_a_server_lies_within_a_job():
+    assert Conditions(jobs=3, gpus=8, gpus_per_server=3).servers == 6
+
+
 def test_small_runs_get_small_units():
     found = estimate(Work(20_000, 1400, 9220), Conditions(jobs=12))
     assert found.units >= 12 and found.chunk_size <= 20_000 // 12
@@ -61,7 +65,7 @@ def test_small_runs_get_small_units():
 
 @pytest.mark.parametrize(
     ("under", "message"),
-    [(Conditions(jobs=1, gpus=1, gpus_per_server=2), "hold no server"), (Conditions(jobs=1, limit=200), "do nothing")],
+    [(Conditions(jobs=8, gpus=1, gpus_per_server=2), "holds no server"), (Conditions(jobs=1, limit=200), "do nothing")],
 )
 def test_what_cannot_be(under, message):
     with pytest.raises(RunError, match=message):
