@@ -23,6 +23,8 @@ from blocks.execute.progress import duration
 from blocks.execute.status import find_jobs
 from blocks.generate.model import DEFAULT_MODEL
 from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.run import load_run
+from blocks.shards.summary import launches_of
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 console = Console()
@@ -31,13 +33,16 @@ console = Console()
 @app.command(no_args_is_help=True)
 def plan(
     documents: Annotated[int, typer.Option(min=1, help="How many documents.")],
-    formats: Annotated[str, typer.Option(help="Formats, separated by commas.")] = "faq,math,table,tutorial",
+    formats: Annotated[
+        str | None, typer.Option(help=f"Formats, separated by commas; by default {','.join(TOKENS)}.")
+    ] = None,
     tokens: Annotated[
         float | None, typer.Option(help="Completion tokens per document, over all formats; published means by default.")
     ] = None,
     asked: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of requests that are made: --route auto spares the others.")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0, max=1, help="Share of requests that are made, 1 by default: --route auto spares others."),
+    ] = None,
     model: Annotated[str, typer.Option(help="Model, for its rate in FinePhrase's benchmark.")] = DEFAULT_MODEL,
     rate: Annotated[float | None, typer.Option(help="Completion tokens per second and GPU.")] = None,
     calibrate: Annotated[
@@ -58,13 +63,17 @@ def plan(
     """Estimate what a run takes."""
     with one_line_errors(console):
         profile = load_cluster(cluster) if cluster else None
-        names = formats.split(",")
-        per_document = tokens or sum(TOKENS.get(name, OTHER_TOKENS) for name in names) * asked
+        told = [name for name, value in (("--tokens", tokens), ("--calibrate", calibrate)) if value is not None]
+        unused = [name for name, value in (("--formats", formats), ("--asked", asked)) if value is not None]
+        if told and unused:
+            raise RunError(f"{' and '.join(unused)} change nothing where {told[0]} says how many tokens there are")
         if rate is None and calibrate is None and model not in RATES:
             raise RunError(f"no rate is known of {model}: give --rate, or --calibrate with a trial run")
         if calibrate is not None:
             found_tokens, found_rate = _measured(calibrate)
             per_document, rate = tokens or found_tokens, rate or found_rate
+        else:
+            per_document = tokens or _published(formats, 1.0 if asked is None else asked)
         work = Work(documents, per_document, (rate or RATES[model]) * gpus_per_server)
         under = Conditions(
             jobs=jobs or (profile.jobs if profile else 1),
@@ -98,6 +107,20 @@ def plan(
             console.print(f"alarm: the tail takes more than {SHARE:.0%}: smaller chunks", style="bold yellow")
 
 
+def _published(formats: str | None, asked: float) -> float:
+    """Completion tokens per document, as published.
+
+    Raises:
+        RunError: nothing is asked for.
+    """
+    names = list(TOKENS) if formats is None else [name.strip() for name in formats.split(",") if name.strip()]
+    if other := [name for name in names if name not in TOKENS]:
+        console.print(f"no figures are known of {', '.join(other)}: {OTHER_TOKENS:g} tokens per document are assumed")
+    if not (names and asked):
+        raise RunError("nothing is asked for: see --formats and --asked")
+    return sum(TOKENS.get(name, OTHER_TOKENS) for name in names) * asked
+
+
 def _measured(run: str) -> tuple[float, float]:
     """Completion tokens per document of a run, and per second and GPU, the start of servers included."""
     folder = RunFolder.named(run)
@@ -107,9 +130,17 @@ def _measured(run: str) -> tuple[float, float]:
     summary = orjson.loads(content)
     if not summary["done"] or not summary["completion_tokens_per_second"]:
         raise RunError(f"--calibrate {run}: it has not asked a model")
-    gpus = sum(max(1, job.lives[-1]["servers"]) for job in find_jobs(folder) if job.lives) or 1
+    gpus = sum(max(1, job.lives[-1]["servers"]) for job in find_jobs(folder) if job.lives) or _gpus_here(folder)
     console.print(f"{run} was done with {gpus} GPU(s)" + ("" if gpus > 1 else "; with more, give --rate"))
     return summary["completion_tokens"] / summary["done"], summary["completion_tokens_per_second"] / gpus
+
+
+def _gpus_here(folder: RunFolder) -> int:
+    """GPUs of the machine of a run without jobs, if they were the run's: 1 where a server elsewhere was asked."""
+    record = load_run(folder)
+    if record is None or record.config.get("endpoint"):
+        return 1
+    return max((launch.get("gpus", 0) for launch in launches_of(folder)), default=0) or 1
 
 
 def _days(seconds: float) -> str:

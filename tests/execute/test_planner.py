@@ -1,13 +1,15 @@
 """The planner: published figures from published inputs, and its arithmetic against going through every unit."""
 
 import heapq
+import json
 import subprocess
 import sys
 
 import pytest
 
 from blocks.execute.planner import RATES, Conditions, Work, estimate, leased_wall, static_wall
-from blocks.shards.folder import RunError
+from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.run import RunRecord, save_run
 from tests.conftest import ROOT
 
 FINEPHRASE = Work(339_347_842, 486_367_076_933 / 339_347_842, 9200)
@@ -87,6 +89,37 @@ def test_on_the_command_line():
     unknown = plan("--documents", 10, "--model", "me/mine")
     assert unknown.returncode == 1 and "--calibrate" in unknown.stdout
     assert RATES["HuggingFaceTB/SmolLM2-1.7B-Instruct"] == 9220
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tokens", 10, "--asked", 0.5], "--asked change nothing where --tokens"),
+        (["--calibrate", "run", "--asked", 0.5, "--formats", "faq"], "--formats and --asked change nothing where"),
+        (["--formats", " , "], "nothing is asked for"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(arguments, message):
+    done = plan("--documents", 10, *arguments)
+    assert done.returncode == 1 and message in " ".join(done.stdout.split())
+
+
+def test_formats_are_known_by_their_names():
+    shown = plan("--documents", 10, "--formats", "faq, table").stdout
+    assert "(698 per document)" in shown and "assumed" not in shown
+    shown = " ".join(plan("--documents", 10, "--formats", "faq,tabel").stdout.split())
+    assert "(782 per document)" in shown and "tabel: 350 tokens per document are assumed" in shown
+
+
+def test_calibrated_on_a_machine_with_several_gpus(tmp_path):
+    made = {"done": 20, "completion_tokens": 500, "completion_tokens_per_second": 8.0}
+    (tmp_path / "summary.json").write_text(json.dumps(made))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "launches.jsonl").write_text('{"at": 1, "gpus": 4, "job": false}\n')
+    for config, tokens, gpus in (({"endpoint": None}, 2, 4), ({"endpoint": "http://there"}, 8, 1)):
+        save_run(RunFolder.at(str(tmp_path)), RunRecord({}, {}, {}, [[]], config))
+        shown = " ".join(plan("--documents", 100, "--calibrate", tmp_path, "--gpus", 1).stdout.split())
+        assert f"{tokens} tokens/s" in shown and f"was done with {gpus} GPU(s)" in shown
 
 
 def test_calibrated_on_a_run(tmp_path):
