@@ -18,7 +18,7 @@ from blocks.instruct.calibrate import propose, propose_by_pairs, said_by_model, 
 from blocks.instruct.encoder import Encoder, need_instruct
 from blocks.instruct.instantiate import PAIRS
 from blocks.instruct.use import template_use
-from blocks.shards.folder import RunError, RunFolder
+from blocks.shards.folder import RunError, RunFolder, write_atomically
 from blocks.shards.plan import check_columns, extend_plan
 from blocks.shards.read import look
 from blocks.shards.run import load_run
@@ -41,7 +41,7 @@ def report(
         found = template_use(folder)
         show_use(console, found)
         if out is not None:
-            out.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+            write_atomically(out, orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 def show_use(console: Console, found: Mapping[str, Any]) -> None:

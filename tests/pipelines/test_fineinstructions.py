@@ -253,8 +253,11 @@ def test_the_budget_keeps_what_is_good_and_fits(chain):
 def test_what_is_printed_says_what_came_out(chain):
     assert "Use of templates" in chain.said
     assert re.search(r"correlation of chunk and position\s+│\s+-?\d\.\d\d", chain.said)
-    out = chain.folder / "use.json"
+    out, before = chain.folder / "use.json", chain.folder / "before.json"
+    before.write_text("{}")
+    out.hardlink_to(before)
     assert "different templates" in run("report", chain.folder / "pairs", "--out", out)
+    assert before.read_text() == "{}", "whoever reads the old file is not disturbed"
     use = json.loads(out.read_text())
     assert use["pairs"] == len(samples(chain.folder / "pairs"))
     assert abs(sum(use["sources"].values()) - 1) < 1e-9 and set(use["sources"]) <= {"s0", "s1", "s2"}
