@@ -52,7 +52,11 @@ def run_all(
     """Run all stages, each with its part of one file; started again, it goes on where it was."""
     with one_line_errors(console):
         need_instruct()
-        for stage, options in stage_options(yaml.safe_load(config.read_text()), config).items():
+        try:
+            told = yaml.safe_load(config.read_text())
+        except yaml.YAMLError as error:
+            raise RunError(f"--config {config} is no YAML: {' '.join(str(error).split())}") from error
+        for stage, options in stage_options(told, config).items():
             console.print(Rule(stage))
             run_stage(stage, options)
 
@@ -86,13 +90,18 @@ def stage_options(told: Any, file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _mistakes(options: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What can be seen before anything has run: names of options, inputs, and the threshold of another encoder."""
+    """What can be seen before anything has run: names of options, jobs, inputs, the threshold of another encoder."""
     for stage, (command, _) in COMMANDS.items():
         known = {name.replace("_", "-") for name in signature(command).parameters}
         for name in options[stage]:
             if (typed := name.replace("_", "-")) not in known:
                 near = get_close_matches(typed, known, 1)
                 yield f"{stage} has no option {name!r}" + (f" (is it {near[0]!r}?)" if near else "")
+        if "cluster" in known and options[stage].get("cluster"):
+            yield (
+                f"{stage} cannot have a cluster here, as the next stage would not wait for its jobs: submit the stages "
+                f"one by one, with --after"
+            )
     for stage in ("templates", "match"):
         if "input" not in options[stage]:
             yield f"{stage} has no input"
