@@ -28,7 +28,7 @@ from blocks.judge.choose import FLOW_JUDGE, JUDGED_SCHEMA, choose_judge
 from blocks.judge.judge import MAX_TOKENS, SAMPLING, Judge
 from blocks.publish.beside import hub_output, publishing
 from blocks.shards.folder import RunFolder
-from blocks.shards.plan import check_columns, extend_plan, load_plan
+from blocks.shards.plan import check_columns, extend_plan, load_plan, unplanned
 from blocks.shards.read import ReadUnits, look
 from blocks.shards.rows import schema_of
 from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
@@ -147,10 +147,12 @@ def judge(
         files = list_files(pins["input"])
         filters = [parse_where(text) for text in where or []]
         check_columns(files, [main_column, *columns, *(found.column for found in filters)])
-        if "columns" not in pins:  # later launches, and jobs that have a GPU already, open none of the files for this
-            kinds = [field.type for field in schema_of(files, only={"format"})]
-            kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
-            pins["columns"] = ["format"] if kinds and kinds[0] in (pa.string(), pa.large_string()) else []
+        # Later launches, and jobs that have a GPU already, open no file again for this.
+        new = unplanned(files, load_plan(folder.state / "plan.jsonl")) if "columns" in pins else files
+        kinds = [field.type for field in schema_of(new, only={"format"})]
+        kinds = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in kinds]
+        named = ["format"] if kinds and kinds[0] in (pa.string(), pa.large_string()) else []
+        pins["columns"] = named or pins.get("columns", [])
         columns |= {name: name for name in pins["columns"]}
 
         fingerprint: dict[str, Any] = {

@@ -9,11 +9,13 @@ are joined to the rows, and `--where 'judge_score >= 4'` keeps the good ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import typer
+from datatrove.data import Document
 from rich.console import Console
 
 from blocks.execute import arguments
@@ -26,7 +28,7 @@ from blocks.filters.verify import CHECKS, Verify, blind, describe, rules_by_hand
 from blocks.judge.choose import JUDGED_SCHEMA
 from blocks.publish.beside import hub_output, publishing
 from blocks.rephrase.schema import REPHRASED_SCHEMA
-from blocks.shards.chunk import OWN, SOURCE
+from blocks.shards.chunk import SOURCE
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.plan import check_columns
 from blocks.shards.read import ReadUnits
@@ -42,6 +44,9 @@ console = Console()
 
 SCORES = ("judge_score", "judge_feedback", "judge_rubric", "judge_model")
 """What `--scores` joins to the rows."""
+
+OWN_TEXT = "finemill/own_text"
+"""The metadata key of a row's own `text` while another column is measured."""
 
 
 @app.command(no_args_is_help=True)
@@ -116,8 +121,8 @@ def verify(
                 f"{', '.join(lost)} hold a text against the one it was made from: give its column as --source-column"
             )
 
-        # All columns stay under their names, but the source becomes `source_text`, and measures are new. What is
-        # verified, and the id, are there as `text` and `id`, too, unless the input has columns of these names.
+        # All columns stay under their names, but the source becomes `source_text`, the id stands in `id`, and measures
+        # are new. Where the input has no `text`, that is what was measured.
         if source_column not in (None, SOURCE) and SOURCE in shape.names:
             raise RunError(
                 f"--source-column {source_column} is written as {SOURCE}, and the input has a {SOURCE} of its own: "
@@ -127,13 +132,9 @@ def verify(
         anew = {"id", "text", source_column, *measured, *(SCORES if table else ())}
         kept = [field for field in shape if field.name not in anew]
         columns = {field.name: field.name for field in kept}
-        own_fields = []
-        for name, read_from in (("id", id_column), ("text", text_column)):
-            if name in shape.names and name not in (read_from, source_column):
-                columns[name] = OWN[name]
-                own_fields.append(shape.field(name))
-            else:
-                own_fields.append(pa.field(name, pa.string(), nullable=False))
+        own_fields = [pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)]
+        if text_column != "text" and source_column != "text":
+            columns["text"] = OWN_TEXT
         if source_column:
             columns[source_column] = SOURCE
             own_fields.append(pa.field(SOURCE, pa.string()))
@@ -155,6 +156,8 @@ def verify(
             "chunk_size": chunk_size,
             "shard_format": shard_format,
         }
+        if renamed := [name for name in (text_column, id_column) if name not in ("text", "id")]:
+            fingerprint["kept"] = renamed  # they were not before
 
         def begin() -> RunRecord:
             return begin_run(folder, fingerprint, {"documents": describe(rules)}, pins, options)
@@ -168,10 +171,20 @@ def verify(
                 steps = [
                     ReadUnits(part, chunk_size, text_column, id_column, filters, columns, joined=table),
                     *([Verify({}, rules)] if rules else []),
+                    own_text,
                     WriteShards(part, schema, shard_format),
                 ]
                 run.execute(part, steps, workers, workers)
             show_summary(console, folder, run.summary())
+
+
+def own_text(data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+    """Put the text of each row back where something else of it was measured."""
+    for document in data:
+        own = document.metadata.pop(OWN_TEXT, None)
+        if isinstance(own, str) and own:
+            document.text = own
+        yield document
 
 
 if __name__ == "__main__":

@@ -104,6 +104,8 @@ def load_examples(
         rows = Dataset.from_generator(_examples, features=features, gen_kwargs=told, cache_dir=str(cache))
     except DatasetGenerationError as error:
         cause = error.__cause__ or error
+        if isinstance(cause, AttributeError | LookupError | TypeError):
+            raise  # ours, not the input's
         raise RunError(f"the input cannot be read: {' '.join((str(cause) or repr(cause)).split())}") from error
     left_out: dict[str, list[str]] = {}
     sound = []

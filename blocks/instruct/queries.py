@@ -23,7 +23,7 @@ from blocks.filters.words import WORD
 from blocks.shards.chunk import LINEAGE, Refusal, chunk_of, stream_of
 from blocks.shards.folder import RunError, RunFolder, write_synced
 from blocks.shards.plan import Unit, load_plan
-from blocks.shards.rows import read_rows
+from blocks.shards.rows import PATIENCE, read_rows
 from blocks.shards.where import Where
 
 MIN_WORDS, MAX_WORDS = 2, 300
@@ -98,7 +98,8 @@ class Duplicates:
         counted = self.frequency_column
         needed = [self.text_column, *([counted] if counted else []), *(found.column for found in self.where)]
         for unit in units:
-            for offset, row in enumerate(read_rows(unit.file, unit.start, unit.stop, needed)):
+            rows = read_rows(unit.file, unit.start, unit.stop, needed, patience=PATIENCE)
+            for offset, row in enumerate(rows):
                 text = row.get(self.text_column) if isinstance(row, dict) else None
                 if isinstance(row, dict) and isinstance(text, str) and all(matches(row) for matches in self.where):
                     hashes.append(query_hash(text))

@@ -120,8 +120,8 @@ def _configure(experiment: Experiment, portions: Sequence[Portion], output: Path
         tokenizer_name=tokenizer["name"],
         vocab_size=tokenizer["vocab_size"],
         token_size_in_bytes=tokenizer["token_size"],
-        # Links are in the order of the seed already; folders on S3 are read as they are.
-        shuffle_files=any("://" in portion.folder.files[0] for portion in portions),
+        # Links are in the order of the seed already, epoch by epoch, which must not be shuffled away.
+        shuffle_files=all("://" in portion.folder.files[0] for portion in portions),
     )
     stage = Stage(name="training", start_training_step=1, data=Data(dataset=dataset, seed=experiment.data_seed))
     shape = preset.qwen2_config(tokenizer["vocab_size"], experiment.sequence_length)

@@ -99,7 +99,7 @@ class Experiment(_Strict):
         warmup: share of the steps.
         decay: share of the steps, at the end.
         seed: of the weights.
-        data_seed: of the order in which the files of each source are read.
+        data_seed: of the order in which the files of each source are read (of sources on S3 where all are there).
         checkpoint_every: steps.
         upload: s3:// folder for the checkpoints.
     """

@@ -9,9 +9,6 @@ from markupsafe import Markup, escape
 
 from blocks.filters.checks.grounding import RUN_WORDS
 
-COPIED_WORDS = RUN_WORDS
-"""Words in a row from which on a stretch counts as copied, as in the check `copying`."""
-
 SHOWN = 6000
 """Characters of a text that are shown."""
 
@@ -43,7 +40,7 @@ def highlight(text: str, other: str, is_output: bool) -> Markup:
     copied = [False] * len(words)
     for at, gram in enumerate(ours):
         if gram in there:
-            copied[at : at + COPIED_WORDS] = [True] * COPIED_WORDS
+            copied[at : at + RUN_WORDS] = [True] * RUN_WORDS
     numbers = {number.replace(",", "") for number in _NUMBER.findall(other)}
     listed = {found.start(1) for found in _LIST_NUMBER.finditer(text)}
     made, at, first = Markup(""), 0, 0
@@ -88,7 +85,7 @@ def _numbers(text: str, known: set[str], is_output: bool, listed: set[int]) -> M
 
 
 def _grams(words: list[str]) -> list[tuple[str, ...]]:
-    return list(zip(*(words[start:] for start in range(COPIED_WORDS)), strict=False))
+    return list(zip(*(words[start:] for start in range(RUN_WORDS)), strict=False))
 
 
 def _key(word: str) -> str:

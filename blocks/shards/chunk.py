@@ -40,10 +40,6 @@ SOURCE = "source_text"
 ANSWER = "finemill/answer"
 """The metadata key of what the model wrote, where a sample's text holds more than that; it is not written."""
 
-OWN = {"id": "finemill/id", "text": "finemill/text"}
-"""The metadata keys of the input's own `id` and `text` where a document's were read from other columns; written as they
-were."""
-
 RETRIED = "finemill/retried"
 """The metadata key of a document of which samples failed: their ids. It is read again, and nothing else of it is kept.
 """

@@ -134,6 +134,12 @@ def extend_plan(units: Sequence[Unit], files: Sequence[InputFile], chunk_size: i
     return grown
 
 
+def unplanned(files: Sequence[InputFile], units: Sequence[Unit]) -> list[InputFile]:
+    """The files that a plan does not know yet."""
+    known = {unit.file.url for unit in units}
+    return [file for file in files if file.url not in known]
+
+
 def check_columns(files: Sequence[InputFile], columns: Sequence[str]) -> None:
     """Look for `columns` in the first file that has a row.
 

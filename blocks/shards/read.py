@@ -16,13 +16,13 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from blocks.shards.chunk import LINEAGE, OWN, RETRIED, Failure, OpenChunk, Refusal, open_chunks, stream_of
+from blocks.shards.chunk import LINEAGE, RETRIED, Failure, OpenChunk, Refusal, open_chunks, stream_of
 from blocks.shards.commit import committed_chunks, mark_finished, pending_units
 from blocks.shards.folder import RunError, RunFolder
 from blocks.shards.leases import Leases, claimed_units
 from blocks.shards.plan import Unit, check_chunk_size, load_plan
 from blocks.shards.retry import failures_of
-from blocks.shards.rows import BadRow, read_rows
+from blocks.shards.rows import PATIENCE, BadRow, read_rows
 from blocks.shards.sample import Sample
 from blocks.shards.side_table import SideTable
 from blocks.shards.source import InputFile
@@ -125,7 +125,7 @@ class ReadUnits(PipelineStep):
                 return
         k = next(k for k in range(len(done) + 1) if k not in done)
         start = unit.start + k * self.chunk_size
-        found = read_rows(unit.file, start, unit.stop, self._needed(), self._drawn_in(unit))
+        found = read_rows(unit.file, start, unit.stop, self._needed(), self._drawn_in(unit), PATIENCE)
         rows = _with_end(found if self.joined is None else self._join(found, self.joined, unit.file, start))
         chunk: OpenChunk | None = None
         for offset, (row, is_last) in enumerate(rows, start=k * self.chunk_size):
@@ -207,8 +207,7 @@ class ReadUnits(PipelineStep):
             reason = "no_text" if text is None else "empty_text" if isinstance(text, str) else "text_is_no_string"
             chunk.refuse_row(place, Refusal(reason, id=document_id, raw="" if text is None else str(text)))
             return None
-        own = OWN.values()  # null where a row has none, or else the writer would put something else there
-        metadata = {key: row.get(name) for name, key in self.columns.items() if name in row or key in own}
+        metadata = {key: row[name] for name, key in self.columns.items() if name in row}
         if self.source_dataset is not None:
             metadata["source_dataset"] = self.source_dataset
         metadata[LINEAGE] = lineage = chunk.hand_out(place, document_id)

@@ -36,7 +36,7 @@ CORRUPT = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, pa.Arrow
 """What damaged data raises."""
 
 PATIENCE = 900.0
-"""Seconds for which a store of files may fail before a launch ends, as long as a model's server may."""
+"""Seconds for which a store of files may fail before a launch that works ends, as long as a model's server may."""
 
 _LONGEST_WAIT = 30.0
 """Seconds between two tries; a job that is told to drain has a minute to spare."""
@@ -130,7 +130,7 @@ def schema_of(files: Sequence[InputFile], only: Container[str] | None = None) ->
     with ThreadPoolExecutor(16) as pool:  # files on S3 or the Hub take a tenth of a second each
         schemas = list(pool.map(lambda file: _schema_of(file, only), files))
     try:
-        return pa.unify_schemas(schemas, promote_options="permissive")
+        return pa.unify_schemas([pa.schema([]), *schemas], promote_options="permissive")
     except pa.ArrowException as error:
         raise RunError(f"the columns of the input files do not go together: {error}") from error
 
@@ -185,12 +185,11 @@ def read_rows(
     stop: int | None,
     columns: Sequence[str],
     wanted: Callable[[int, int], bool] | None = None,
+    patience: float = 0.0,
 ) -> Generator[dict[str, Any] | BadRow]:
     """The rows `start` to `stop` of a file, one item per row position.
 
-    Damage that makes the rest of the file unreadable is one last `BadRow("unreadable_rest")`. Where the store of a
-    remote file fails, it is asked for the rest again for `PATIENCE` seconds: the servers of a model that would have to
-    start anew cost more.
+    Damage that makes the rest of the file unreadable is one last `BadRow("unreadable_rest")`.
 
     Args:
         file: the file.
@@ -199,6 +198,8 @@ def read_rows(
         columns: columns to read from Parquet; those that a file lacks are absent from its rows.
         wanted: whether any row from a position up to another one is; row groups of Parquet without one are not read,
             and their rows are empty.
+        patience: seconds for which the store of a remote file is asked again when it fails; `PATIENCE` where a run
+            would end otherwise, and the servers of a model with it.
     """
     position, failing, wait = start, None, 1.0
     while True:
@@ -213,7 +214,7 @@ def read_rows(
         except Exception as error:
             now = time.monotonic()
             failing = failing or now
-            if not _may_pass(file, error) or now - failing > PATIENCE:
+            if now - failing >= patience or not _may_pass(file, error):
                 raise
             logger.warning(f"cannot read {file.url}, trying again in {wait:g} s: {type(error).__name__}: {error}")
         time.sleep(wait)
@@ -222,9 +223,9 @@ def read_rows(
 
 def _may_pass(file: InputFile, error: Exception) -> bool:
     """Whether an error of reading may be over soon."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = getattr(getattr(error, "response", None), "status_code", getattr(error, "status", None))
     refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
-    return "://" in file.url and not refused and not isinstance(error, _FOR_GOOD)
+    return not (file.url.startswith("file:") or refused or isinstance(error, _FOR_GOOD))
 
 
 def _rows(

@@ -17,7 +17,7 @@ import xxhash
 
 from blocks.shards.folder import RunError, RunFolder, write_atomically, write_synced
 from blocks.shards.plan import Unit, load_plan
-from blocks.shards.rows import read_rows
+from blocks.shards.rows import PATIENCE, read_rows
 from blocks.shards.where import Where
 
 _UNIT_BITS = 40
@@ -97,7 +97,7 @@ class Sample:
             more.clear()
 
         for unit in units:
-            for offset, row in enumerate(read_rows(unit.file, unit.start, unit.stop, needed)):
+            for offset, row in enumerate(read_rows(unit.file, unit.start, unit.stop, needed, patience=PATIENCE)):
                 if not isinstance(row, dict) or not all(matches(row) for matches in self.where):
                     continue
                 name = row.get(self.id_column)

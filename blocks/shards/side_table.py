@@ -7,6 +7,7 @@ file's rows into memory, never the table. Rows are found by the id that the run'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -77,11 +78,12 @@ class SideTable:
         """
         planned, record = self._finished()
         files = [unit.file for unit in planned.values()]
-        for file in files:
-            fs, path = url_to_fs(file.url)
-            if not fs.exists(path):
+        with ThreadPoolExecutor(16) as pool:
+            sizes = list(pool.map(_size_of, files))
+        for file, size in zip(files, sizes, strict=True):
+            if size is None:
                 raise RunError(f"{file.url} is not there any more: put it back, since {self.folder.output} is about it")
-            if fs.size(path) != file.size:
+            if size != file.size:
                 raise RunError(f"{file.url}: the run {self.folder.output} read another one: put that back")
         return files, _identity(record)
 
@@ -91,13 +93,12 @@ class SideTable:
         Raises:
             RunError: there is no such run, or it is not finished.
         """
-        units = load_plan(self.folder.state / "plan.jsonl")
         record = load_run(self.folder)
-        if not units or record is None:
+        if not self._units or record is None:
             raise RunError(f"{self.folder.output} is no run folder: there is no run.yaml, or no plan in its state")
-        if any(any(pending_units(one, units)) for one in self._passes):
+        if any(any(pending_units(one, self._units)) for one in self._passes):
             raise RunError(f"the run {self.folder.output} is not finished: start it again first")
-        return {unit.file.url: unit for unit in units}, record
+        return self._last, record
 
     def rows_of(self, file: InputFile) -> dict[str, Mapping[str, Any]]:
         """The table's columns for the rows of a file, by id.
@@ -111,11 +112,16 @@ class SideTable:
 
     def name_of(self, file: InputFile) -> str:
         """What the run calls a file in the ids of rows that have none: its input may begin at another folder."""
-        return self._names.get(file.url, file.name)
+        return self._last[file.url].file.name if file.url in self._last else file.name
 
     @cached_property
-    def _names(self) -> dict[str, str]:
-        return {unit.file.url: unit.file.name for unit in load_plan(self.folder.state / "plan.jsonl")}
+    def _units(self) -> list[Unit]:
+        return load_plan(self.folder.state / "plan.jsonl")
+
+    @cached_property
+    def _last(self) -> dict[str, Unit]:
+        """The last unit of each file."""
+        return {unit.file.url: unit for unit in self._units}
 
     @cached_property
     def _passes(self) -> list[RunFolder]:
@@ -129,7 +135,7 @@ class SideTable:
         chunks: dict[str, list[str]] = {}
         for one in self._passes:
             done = committed_chunks(one)
-            for unit in load_plan(self.folder.state / "plan.jsonl"):
+            for unit in self._units:
                 names = [one.chunk_name(unit.number, k) for k in sorted(done.get(unit.number, ()))]
                 chunks.setdefault(unit.file.url, []).extend(names)
         return chunks
@@ -177,6 +183,15 @@ class GroupedTable(SideTable):
         for row in self._rows(file):
             groups.setdefault(row[self._key], {self._name: []})[self._name].append(row)
         return dict(groups)
+
+
+def _size_of(file: InputFile) -> int | None:
+    """Bytes of a file as `list_files` counts them; None where there is none."""
+    fs, path = url_to_fs(file.url)
+    try:
+        return int(fs.info(path)["size"] or 0)
+    except FileNotFoundError:
+        return None
 
 
 def _identity(record: RunRecord) -> str:

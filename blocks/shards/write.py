@@ -16,7 +16,6 @@ from datatrove.utils.logging import logger
 from blocks.shards import meter
 from blocks.shards.chunk import (
     LINEAGE,
-    OWN,
     OpenChunk,
     check_streams,
     chunk_of,
@@ -139,8 +138,7 @@ class _ChunkWriter:
             shard = self._shards[name] = self._shard(f"shards/{name}", self.schema)
             if "text" in self.schema.names:  # a side table has none
                 self._diversity[shard] = Diversity()
-        own = {name: sample.metadata[key] for name, key in OWN.items() if key in sample.metadata}
-        shard.add({**sample.metadata, "id": sample.id, "text": sample.text, **own})
+        shard.add({**sample.metadata, "id": sample.id, "text": sample.text})
         if (diversity := self._diversity.get(shard)) is not None:
             diversity.add(written_by_model(sample))
         self.chunk.write(sample)

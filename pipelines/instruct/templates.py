@@ -24,7 +24,7 @@ from blocks.instruct.prompts import instruct_prompt
 from blocks.instruct.queries import MAX_WORDS, MIN_WORDS, Duplicates, Hygiene, query_hash
 from blocks.instruct.templatize import TEMPLATE_SCHEMA, TEMPLATIZER, Templatize
 from blocks.shards.folder import RunFolder
-from blocks.shards.plan import check_columns, extend_plan, load_plan
+from blocks.shards.plan import check_columns, extend_plan, load_plan, unplanned
 from blocks.shards.read import ReadUnits, look
 from blocks.shards.rows import columns_of_first_rows
 from blocks.shards.run import RunRecord, begin_run, kept_pins, load_run
@@ -139,8 +139,10 @@ def templates(
         named = [column for column in (source_column, frequency_column) if column]
         check_columns(files, [text_column, *named, *(found.column for found in filters)])
         source, frequency = source_column or "source", frequency_column or "frequency"
-        if "columns" not in pins:  # later launches, and jobs that have a GPU already, open none of the files for this
-            pins["columns"] = sorted({source, frequency} & set().union(*map(columns_of_first_rows, files)))
+        # Later launches, and jobs that have a GPU already, open no file again for this.
+        new = unplanned(files, load_plan(folder.state / "plan.jsonl")) if "columns" in pins else files
+        there = {source, frequency} & set().union(*map(columns_of_first_rows, new))
+        pins["columns"] = sorted(there.union(pins.get("columns", ())))
         has_source, has_frequency = source in pins["columns"], frequency in pins["columns"]
         chosen = model_of(options, folder.state, pins.get("model_revision"), TEMPLATIZER)
         asked = load_prompt(str(prompt)) if prompt else instruct_prompt("templatize", chosen.name)

@@ -442,15 +442,14 @@ def test_each_gpu_has_a_worker(tmp_path, monkeypatch):
     source = write_jsonl(tmp_path / "templates.jsonl", rows)
     documents = write_jsonl(tmp_path / "documents.jsonl", [{"id": "d", "text": SENTENCES[0]}])
 
-    def workers(stage: str, *arguments: object) -> int:
-        folder = tmp_path / f"{stage}{len(list(tmp_path.iterdir()))}"
-        run(stage, "--output", folder, *arguments)
-        return len(list((folder / "state" / "logs").glob("worker-*.log")))
+    def workers(stage: str, name: str, *arguments: object) -> int:
+        run(stage, "--output", tmp_path / name, *arguments)
+        return len(list((tmp_path / name / "state" / "logs").glob("worker-*.log")))
 
     index = ["--input", source, "--encoder", minilm.get_model_path()]
-    match = ["--input", documents, "--bank", tmp_path / "index2", "--threshold", 0.3]
-    assert workers("index", *index) == 2
-    assert (workers("match", *match), workers("match", *match, "--device", "cpu")) == (2, 1)
+    match = ["--input", documents, "--bank", tmp_path / "bank", "--threshold", 0.3]
+    assert workers("index", "bank", *index) == 2
+    assert (workers("match", "one", *match), workers("match", "other", *match, "--device", "cpu")) == (2, 1)
 
 
 def test_a_demo_is_of_all_stages(tmp_path):

@@ -94,7 +94,7 @@ def test_all_columns_stay_whatever_is_measured(tmp_path):
     assert done.returncode == 0, done.stdout
     found = samples(tmp_path / "out")
     measured, _ = ({entry["check"]: entry["value"] for entry in one.pop("checks")} for one in found)
-    assert found == [row, {**less, "id": None, "text": None}]
+    assert found == [{**row, "id": "a/b"}, {**less, "id": "c", "text": GOOD}]
     assert measured["length"] == len(words(GOOD))
 
     more = ["--verdict", "reject", "--thresholds", '{"length": {"min_words": 900}}']

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import itertools
 import json
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -112,8 +114,7 @@ def unsteady(monkeypatch):
     fsspec.register_implementation("unsteady", Unsteady, clobber=True)
     pauses: list[float] = []
     clock = itertools.count(0, 100)
-    monkeypatch.setattr(module.time, "sleep", pauses.append)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=pauses.append, monotonic=lambda: next(clock)))
     monkeypatch.setattr(module, "READ_ROWS", 5)
     yield pauses
     Unsteady.errors.clear()
@@ -137,18 +138,34 @@ def test_a_store_that_fails_for_a_while_loses_no_row(tmp_path, unsteady, kind):
         file.write(path.read_bytes())
     [file] = list_files(url)
     Unsteady.errors[:] = [ConnectionError("reset"), HTTPError(503), TimeoutError()]
-    assert [row["id"] for row in read_rows(file, 3, 33, ["id", "text"])] == [f"{i}" for i in range(3, 33)]
+    read = partial(read_rows, file, patience=module.PATIENCE)
+    assert [row["id"] for row in read(3, 33, ["id", "text"])] == [f"{i}" for i in range(3, 33)]
     assert unsteady == [1, 2, 4] and not Unsteady.errors
     unsteady.clear()
     for error in (HTTPError(404), FileNotFoundError(), PermissionError()):
         Unsteady.errors[:] = [error]
         with pytest.raises(type(error)):
-            list(read_rows(file, 0, None, ["id"]))
+            list(read(0, None, ["id"]))
+    Unsteady.errors[:] = [ConnectionError()]
+    with pytest.raises(ConnectionError):  # whoever only looks does not wait
+        list(read_rows(file, 0, None, ["id"]))
     assert not unsteady
     Unsteady.errors[:] = [ConnectionError() for _ in range(50)]
     with pytest.raises(ConnectionError):
-        list(read_rows(file, 0, None, ["id"]))
-    assert len(unsteady) == 10 and max(unsteady) == 30, "each takes a hundred seconds here"
+        list(read(0, None, ["id"]))
+    assert len(unsteady) == 9 and max(unsteady) == 30, "each try takes a hundred seconds here"
+
+
+def test_a_disk_is_not_asked_again(tmp_path, unsteady, monkeypatch):
+    [file] = list_files(str(write_jsonl(tmp_path / "a.jsonl", [{"id": "a"}])))
+
+    def fail(_: InputFile) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(InputFile, "open", fail)
+    with pytest.raises(OSError, match="broken"):
+        list(read_rows(file, 0, None, ["id"], patience=module.PATIENCE))
+    assert not unsteady
 
 
 def test_every_bad_line_is_refused_with_its_reason(tmp_path):

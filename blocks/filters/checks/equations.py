@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -160,10 +161,11 @@ def _judge(text: str, left: Side, right: Side, approximate: bool, in_mark: bool)
             return None
     try:
         computed, stated, correct = _compare(formula, result, approximate)
-        if not correct and _POINT_GROUPS.search(text, left.tokens[0].start, right.tokens[-1].end):
-            correct = _compare(_in_groups(formula), _in_groups(result), approximate)[2]
     except Unreadable:
         return None
+    if not correct and _POINT_GROUPS.search(text, left.tokens[0].start, right.tokens[-1].end):
+        with suppress(Unreadable):
+            correct = _compare(_in_groups(formula), _in_groups(result), approximate)[2]
     if not correct and not in_mark and is_doubtful(left, right, computed, stated):
         return None
     start, end = left.tokens[0].start, right.tokens[-1].end
