@@ -119,8 +119,9 @@ def _judge(
     dice = random.Random(f"judge\0{seed}")
     asked: list[Example] = []
     for _ in range(_ATTEMPTS * number):
-        if len(asked) < number and (example := ask(dice)) is not None:
-            asked.append(example)
+        found = ask(dice) if len(asked) < number else None
+        if found is not None and len(examples.encode(found).tokens) <= CONTEXT:  # the training has no longer ones
+            asked.append(found)
     if len(asked) < number:
         raise ValueError("the teachers answer hardly any document")
     parsed = agrees = 0
